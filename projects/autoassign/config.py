@@ -1,0 +1,87 @@
+"""Every option the project adds to detectron2's config, with its default and one line of meaning."""
+
+from detectron2.config import CfgNode as CN
+
+__all__ = ["add_autoassign_config"]
+
+
+def add_autoassign_config(cfg: CN) -> None:
+    """Add the options of :class:`autoassign.PointDetector` and its training to ``cfg``, in place.
+
+    Args:
+        cfg: a detectron2 config, as :func:`detectron2.config.get_cfg` returns it.
+    """
+    _add_model_options(cfg.MODEL)
+    _add_solver_options(cfg.SOLVER)
+    _add_data_options(cfg.DATASETS)
+    # The metric whose greatest value decides which weights model_best.pth holds.
+    cfg.TEST.BEST_METRIC = "bbox/AP"
+
+
+def _add_model_options(model: CN) -> None:
+    # Where P6 comes from: "p5" (cvpods, DSLA) or "res5" (MMDetection).
+    model.FPN.TOP_BLOCK_IN_FEATURE = "p5"
+    # Levels above P5: 2 (P6 and P7) or 1 (P6).
+    model.FPN.NUM_TOP_LEVELS = 2
+
+    model.POINT_HEAD = CN()
+    # Number of object classes; 0 takes it from the training data.
+    model.POINT_HEAD.NUM_CLASSES = 80
+    # Pyramid levels that make predictions, finest first.
+    model.POINT_HEAD.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
+    # Convolutions in each of the two towers, and their normalisation (detectron2's get_norm).
+    model.POINT_HEAD.NUM_CONVS = 4
+    model.POINT_HEAD.NORM = "GN"
+    # Class probability every location starts with.
+    model.POINT_HEAD.PRIOR_PROB = 0.02
+    # Start value of the box predictor's bias, in strides.
+    model.POINT_HEAD.BOX_BIAS = 4.0
+    # "implicit": a logit, learned without a target, whose probability multiplies the class
+    # probabilities. "none": no such logit.
+    model.POINT_HEAD.OBJECTNESS = "implicit"
+    # At test time: the least score, the candidates kept per level, the IoU of NMS.
+    model.POINT_HEAD.SCORE_THRESH_TEST = 0.05
+    model.POINT_HEAD.TOPK_CANDIDATES_TEST = 1000
+    model.POINT_HEAD.NMS_THRESH_TEST = 0.6
+
+    model.LABEL_ASSIGNMENT = CN()
+    # A name in autoassign.assignment.LABEL_ASSIGNMENT_REGISTRY.
+    model.LABEL_ASSIGNMENT.NAME = "AutoAssign"
+    model.LABEL_ASSIGNMENT.AUTOASSIGN = CN()
+    # λ of the location confidence exp(-λ · GIoU loss).
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.LOCATION_WEIGHT = 5.0
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.POS_LOSS_WEIGHT = 0.25
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.NEG_LOSS_WEIGHT = 0.75
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.CENTER_LOSS_WEIGHT = 0.75
+
+    # Keep activations in channels-last memory format (faster on CPUs and under AMP).
+    model.CHANNELS_LAST = False
+    # Exponential moving average of the weights: evaluated and saved in place of the last weights.
+    model.EMA = CN({"ENABLED": False, "DECAY": 0.999})
+    # True: tensors of MODEL.WEIGHTS whose shape does not fit are left at their initial value
+    # (fine-tuning on other classes). False: they are an error.
+    model.WEIGHTS_SKIP_MISMATCHED = False
+
+
+def _add_solver_options(solver: CN) -> None:
+    # "SGD" or "ADAMW".
+    solver.OPTIMIZER = "SGD"
+    solver.ADAMW_BETAS = (0.9, 0.999)
+    # SOLVER.CLIP_GRADIENTS.CLIP_TYPE may also be "full_model": one norm over all parameters.
+
+
+def _add_data_options(datasets: CN) -> None:
+    datasets.CUSTOM = CN()
+    # "": DATASETS.TRAIN/TEST name registered datasets. "coco" or "voc": the folder below is
+    # registered, and DATASETS.TRAIN/TEST are set from it.
+    datasets.CUSTOM.FORMAT = ""
+    # The folder that the paths below are relative to.
+    datasets.CUSTOM.ROOT = ""
+    # coco: annotation files (.json). voc: names of splits (ImageSets/Main/<split>.txt).
+    datasets.CUSTOM.TRAIN = ""
+    datasets.CUSTOM.TEST = ""
+    # coco: the folders of the images. voc: not used (JPEGImages).
+    datasets.CUSTOM.TRAIN_IMAGES = ""
+    datasets.CUSTOM.TEST_IMAGES = ""
+    # True: images that cannot be read are left out with a warning. False: they are an error.
+    datasets.CUSTOM.SKIP_UNREADABLE = False

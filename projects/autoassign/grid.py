@@ -1,0 +1,182 @@
+"""The locations of a feature pyramid, and the (object, location) pairs inside boxes by arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+
+__all__ = ["Grid", "Pairs", "inside_pairs", "make_grid"]
+
+# Locations of a tile: 8 × 8 of one level.
+_TILE_SIDE = 8
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The locations of all levels, flattened level by level and row by row: R in all.
+
+    Location (x, y) of a level with stride s lies at pixel (x·s, y·s), without a half-stride
+    offset (AutoAssign and DSLA alike).
+
+    Attributes:
+        strides: stride of each level in pixels, finest first (L of them).
+        sizes: (height, width) of each level.
+        device: where the tensors of the grid live.
+    """
+
+    strides: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...]
+    device: torch.device
+
+    @property
+    def num_locations(self) -> int:
+        """R, the number of locations of one image."""
+        return sum(h * w for h, w in self.sizes)
+
+    @cached_property
+    def level_starts(self) -> list[int]:
+        """Index of the first location of each level."""
+        starts = [0]
+        for h, w in self.sizes[:-1]:
+            starts.append(starts[-1] + h * w)
+        return starts
+
+    @cached_property
+    def locations(self) -> Tensor:
+        """(R, 2) x and y of every location in pixels."""
+        per_level = []
+        for stride, (h, w) in zip(self.strides, self.sizes, strict=True):
+            y, x = torch.meshgrid(
+                torch.arange(h, device=self.device) * stride,
+                torch.arange(w, device=self.device) * stride,
+                indexing="ij",
+            )
+            per_level.append(torch.stack((x, y), dim=-1).reshape(-1, 2))
+        return torch.cat(per_level).float()
+
+    @property
+    def locations_per_level(self) -> tuple[Tensor, ...]:
+        """:attr:`locations` of each level, (Hi·Wi, 2)."""
+        return self.locations.split([h * w for h, w in self.sizes])
+
+    @cached_property
+    def location_strides(self) -> Tensor:
+        """(R,) stride of the level of every location, in pixels."""
+        repeats = torch.tensor([h * w for h, w in self.sizes], device=self.device)
+        strides = torch.tensor(self.strides, dtype=torch.float32, device=self.device)
+        return strides.repeat_interleave(repeats, output_size=self.num_locations)
+
+    @cached_property
+    def tiles(self) -> Tensor:
+        """(T, 64) location indices in tiles of neighbours; -1 fills up the last tile."""
+        order = []
+        for start, (h, w) in zip(self.level_starts, self.sizes, strict=True):
+            y = torch.arange(h, device=self.device)[:, None]
+            x = torch.arange(w, device=self.device)
+            tiles_per_row = -(-w // _TILE_SIDE)
+            tile = (y // _TILE_SIDE) * tiles_per_row + x // _TILE_SIDE
+            order.append(start + tile.flatten().argsort(stable=True))
+        locations = torch.cat(order)
+        filling = -len(locations) % _TILE_SIDE**2
+        filler = torch.full((filling,), -1, device=self.device)
+        return torch.cat((locations, filler)).view(-1, _TILE_SIDE**2)
+
+
+@lru_cache(maxsize=16)
+def make_grid(
+    strides: tuple[int, ...], sizes: tuple[tuple[int, int], ...], device: torch.device
+) -> Grid:
+    """The :class:`Grid` of these levels; the grids of the last few sizes are kept."""
+    return Grid(strides=strides, sizes=sizes, device=device)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs of an object and a location, sorted by object, then level, row and column.
+
+    Attributes:
+        objects: (P,) index of the object among all objects of the batch.
+        locations: (P,) index of the location within its image, 0..R-1.
+        batch_locations: (P,) index of the location within the batch, image · R + location.
+        is_fallback: (M,) whether the object has no location inside its box, and its only pair
+            is with the nearest location of the finest level.
+    """
+
+    objects: Tensor
+    locations: Tensor
+    batch_locations: Tensor
+    is_fallback: Tensor
+
+
+@torch.no_grad()
+def inside_pairs(boxes: Tensor, image_index: Tensor, grid: Grid) -> Pairs:
+    """All pairs of an object and a location strictly inside its box, on all levels.
+
+    On a regular grid the locations inside a box are a rectangle of indices per level, so the
+    pairs follow from arithmetic; the cost is that of the pairs. An object that has no location
+    inside is paired with the location of the finest level that is nearest to its center, so that
+    it is learned too.
+
+    Args:
+        boxes: (M, 4) boxes of the whole batch, xyxy in pixels.
+        image_index: (M,) image of each box.
+        grid: the locations of an image.
+    """
+    first, count = _index_ranges(boxes, grid)  # (M, L, 2), columns and rows
+    is_fallback = count.prod(dim=-1).sum(dim=1) == 0
+    first[:, 0] = torch.where(is_fallback[:, None], _nearest_index(boxes, grid), first[:, 0])
+    count[:, 0].masked_fill_(is_fallback[:, None], 1)
+
+    # One run of consecutive locations per row of each object's rectangle on each level.
+    columns, rows = count.flatten(0, 1).unbind(dim=-1)  # (M·L,)
+    rectangles, row = _expand(rows)
+    width = torch.tensor([w for _, w in grid.sizes], device=boxes.device)
+    level_start = torch.tensor(grid.level_starts, device=boxes.device)
+    corner = level_start + first[..., 1] * width + first[..., 0]  # (M, L)
+    level = rectangles % len(grid.strides)
+    run_start = corner.flatten()[rectangles] + row * width[level]
+    run_object = torch.div(rectangles, len(grid.strides), rounding_mode="floor")
+    run_shift = image_index[run_object] * grid.num_locations
+
+    runs, column = _expand(columns[rectangles])
+    locations = run_start.index_select(0, runs) + column
+    return Pairs(
+        objects=run_object.index_select(0, runs),
+        locations=locations,
+        batch_locations=locations + run_shift.index_select(0, runs),
+        is_fallback=is_fallback,
+    )
+
+
+def _expand(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Index i repeated counts[i] times, and the number of each repetition from 0."""
+    owner = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    starts = counts.cumsum(0) - counts
+    number = torch.arange(len(owner), device=counts.device) - starts.index_select(0, owner)
+    return owner, number
+
+
+def _index_ranges(boxes: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """First index and number of indices strictly inside each box: two (M, L, 2), x before y."""
+    strides = torch.tensor(grid.strides, dtype=boxes.dtype, device=boxes.device)[:, None]
+    sizes = _sizes_xy(grid.sizes, boxes)
+    first = ((boxes[:, None, :2] / strides).floor() + 1).clamp(min=0)
+    last = torch.minimum((boxes[:, None, 2:] / strides).ceil() - 1, sizes - 1)
+    # An empty range may begin far outside the grid: only its length is used, as 0.
+    count = (last - first + 1).clamp(min=0)
+    return torch.minimum(first, sizes).long(), count.long()
+
+
+def _nearest_index(boxes: Tensor, grid: Grid) -> Tensor:
+    """(M, 2) column and row of the location of the finest level nearest to each box center."""
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    nearest = (center / grid.strides[0]).round().clamp(min=0)
+    return torch.minimum(nearest, _sizes_xy(grid.sizes[:1], boxes) - 1).long()
+
+
+def _sizes_xy(sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+    return torch.tensor([(w, h) for h, w in sizes], dtype=like.dtype, device=like.device)
