@@ -1,0 +1,50 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+SOURCE = "projects/autoassign"
+
+
+def version() -> str:
+    """The package's version, read without importing it: its dependencies may not be there yet."""
+    lines = (ROOT / SOURCE / "__init__.py").read_text(encoding="utf-8").splitlines()
+    line = next(line for line in lines if line.startswith("__version__"))
+    return line.split('"')[1]
+
+
+setup(
+    name="autoassign",
+    version=version(),
+    description="AutoAssign and DSLA, differentiable label assignment, as a detectron2 project",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=[
+        "autoassign",
+        *(f"autoassign.{name}" for name in find_packages(SOURCE)),
+        "autoassign.configs",
+    ],
+    package_dir={"autoassign": SOURCE, "autoassign.configs": "configs"},
+    package_data={"autoassign.configs": ["**/*.yaml"]},
+    # Lower bounds only, so that an existing environment keeps its versions. detectron2 is missing
+    # because it is not on the package index: requirements/detectron2.txt, or a build of one's own.
+    install_requires=[
+        "faster-coco-eval>=1.6",
+        "fvcore>=0.1.5",
+        "iopath>=0.1.9",
+        "matplotlib>=3.5",
+        "numpy>=1.23",
+        "pillow>=9.1",
+        "pycocotools>=2.0.6",
+        "tensorboard>=2.9",
+        "torch>=2.0",
+        "torchvision>=0.15",
+    ],
+    # OpenCV comes as opencv-python or as opencv-python-headless, two packages with the same files
+    # that break each other, and a requirement cannot say "either". So it is left to the user, as
+    # detectron2 leaves it; this extra is for who has neither.
+    extras_require={"opencv": ["opencv-python-headless>=4.6"]},
+)

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Make the virtual environment that the Makefile's targets run in.
+
+``python tools/bootstrap.py .venv`` makes the folder anew, in one of two ways:
+
+* The interpreter that runs this file cannot import detectron2: everything is installed from the
+  pinned lists in ``requirements/``.
+* It can: its packages are seen from the new environment and used as they are. Only what is missing
+  is installed beside them, in versions that fit, and nothing of theirs is changed.
+
+Only the standard library is used, since nothing else is there yet.
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import re
+import site
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = ROOT / "requirements"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Make the environment; exits with a sentence where that fails."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="folder of the environment; made anew")
+    folder = parser.parse_args(argv).folder.resolve()
+    if folder == Path(sys.prefix).resolve():
+        sys.exit(
+            f"{folder} is the active environment: run `deactivate` first, so it can be made anew"
+        )
+    try:
+        make_environment(folder)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"set-up failed, see the lines above; the command was: {' '.join(error.cmd)}")
+
+
+def make_environment(folder: Path) -> None:
+    """Make the environment ``folder`` and install into it what tests, lint and training need."""
+    reuse = has_detectron2()
+    print(f"making {folder} with Python {sys.version.split()[0]} of {sys.prefix}", flush=True)
+    # Its command says, unlike its function, which system package is missing where it cannot.
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    if reuse:
+        print("using the detectron2 and torch that are there already", flush=True)
+        show_packages_of_this_interpreter(python)
+        install_what_is_missing(python)
+    else:
+        print("installing the pinned requirements: some minutes, mostly for torch", flush=True)
+        install_pinned(python)
+    print(f"{folder} is ready", flush=True)
+
+
+def has_detectron2() -> bool:
+    """Whether detectron2 and its models can be imported by the interpreter that runs this file."""
+    # In a process of its own: a failing import of torch can leave this one in any state.
+    command = [sys.executable, "-c", "import torchvision, detectron2.model_zoo"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=REQUIREMENTS)
+    if result.returncode and has_module("detectron2"):
+        reason = result.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        print(f"the detectron2 of {sys.prefix} does not load and is not used: {reason[0]}")
+    return result.returncode == 0
+
+
+def install_pinned(python: Path) -> None:
+    """Install the lists of ``requirements/``, all versions exact, and this package."""
+    pip_install(python, "--quiet", "-r", REQUIREMENTS / "build.txt")
+    # Without isolation, what few source packages there are get built by the pinned setuptools.
+    lists = ("-r", REQUIREMENTS / "run.txt", "-r", REQUIREMENTS / "dev.txt")
+    pip_install(python, "--no-build-isolation", *lists)
+    install_detectron2(python, purelib(python))
+    pip_install(python, "--quiet", "--no-build-isolation", "--no-deps", "-e", ROOT)
+
+
+def install_detectron2(python: Path, folder: Path) -> None:
+    """Install the wheel of ``requirements/detectron2.txt`` into ``folder``, its hash checked."""
+    # The wheel is tagged for Python 3.10; pip takes another Python's wheel into a --target only.
+    tag = ("--python-version", "3.10", "--implementation", "cp", "--abi", "none")
+    wheel_of_any_python = (*tag, "--platform", "any", "--only-binary", ":all:", "--no-deps")
+    wheel = ("--require-hashes", "-r", REQUIREMENTS / "detectron2.txt")
+    pip_install(python, "--quiet", *wheel_of_any_python, "--target", folder, *wheel)
+
+
+def show_packages_of_this_interpreter(python: Path) -> None:
+    """Let the environment of ``python`` import what the interpreter that runs this file can."""
+    folders = site.getsitepackages()
+    if site.ENABLE_USER_SITE:
+        folders.append(site.getusersitepackages())
+    # Not --system-site-packages: from within a virtual environment, that shows the packages of the
+    # Python it was made with. addsitedir reads the folders' own .pth files too, as an editable
+    # installation of detectron2 needs.
+    lines = [f"import site; site.addsitedir({folder!r})\n" for folder in folders]
+    (purelib(python) / "packages_of_user.pth").write_text("".join(lines))
+
+
+def install_what_is_missing(python: Path) -> None:
+    """Install this package and its tools beside the user's packages, which keep their versions."""
+    constraints = python.parents[1] / "versions_of_user.txt"
+    constraints.write_text("".join(installed_versions(importlib.metadata.distributions())))
+    # Only these names, not what the user's own packages require: that is not always consistent.
+    missing = missing_requirements((REQUIREMENTS / "run.in").read_text().splitlines())
+    # The build tools too: some Pythons put an old setuptools into every new environment.
+    pip_install(python, "-c", constraints, "setuptools", "wheel", *missing)
+    # The tools are this project's own in any case, so that lint says the same everywhere.
+    tools = ("--ignore-installed", "--no-deps", "-r", REQUIREMENTS / "dev.txt")
+    pip_install(python, "--quiet", *tools)
+    pip_install(python, "--quiet", "--no-deps", "-e", ROOT)
+
+
+def missing_requirements(lines: list[str]) -> list[str]:
+    """Those lines of a requirements file that the interpreter that runs this file does not have."""
+    missing = []
+    for line in lines:
+        name = re.match(r"\w[\w-]*", line)
+        if name is None:
+            continue
+        # OpenCV goes by several names, of which only one may be installed.
+        opencv = name[0].startswith("opencv")
+        if not (has_module("cv2") if opencv else has_distribution(name[0])):
+            missing.append(line)
+    return missing
+
+
+def installed_versions(packages: Iterable[importlib.metadata.Distribution]) -> list[str]:
+    """The packages as lines of a constraints file; the first of several of one name counts."""
+    versions: dict[str, str] = {}
+    for package in packages:
+        name = (package.metadata["Name"] or "").lower().replace("_", "-")
+        versions.setdefault(name, package.version)
+    # Without a name: what an interrupted pip leaves behind. An older autoassign is to be replaced.
+    kept = sorted(versions.keys() - {"", "autoassign"})
+    return [f"{name}=={versions[name]}\n" for name in kept]
+
+
+def has_module(name: str) -> bool:
+    """Whether the interpreter that runs this file has a module ``name``."""
+    return importlib.util.find_spec(name) is not None
+
+
+def has_distribution(name: str) -> bool:
+    """Whether the interpreter that runs this file has a package of that name on the index."""
+    return any(importlib.metadata.distributions(name=name))
+
+
+def pip_install(python: Path, *arguments: str | Path) -> None:
+    """Run ``pip install``, its output shown."""
+    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", *arguments)
+    subprocess.run([str(part) for part in pip], check=True)
+
+
+def purelib(python: Path) -> Path:
+    """The folder that ``python`` has its packages in."""
+    command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+
+
+if __name__ == "__main__":
+    main()
