@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from autoassign.assignment import AutoAssign, GroundTruth, Predictions
 from autoassign.grid import Grid, make_grid
-from torch import Tensor
 
 # Precision → greatest relative error of losses, and of gradients and weights relative to the
 # largest entry.
@@ -82,7 +83,8 @@ def compute_autoassign(vectors: Vectors, dtype: torch.dtype) -> dict[str, Tensor
     """Losses, gradients and positive weights under the names of the file."""
     inputs = Inputs(vectors, dtype)
     assignment = AutoAssign(
-        num_classes=int(vectors["num_classes"]), location_weight=float(vectors["reg_weight"])
+        num_classes=int(vectors["num_classes"]),
+        location_weight=float(vectors.get("reg_weight", 5.0)),
     ).to(dtype)
     with torch.no_grad():
         assignment.mu.copy_(torch.tensor(vectors["mu"]))
@@ -112,6 +114,12 @@ RUNNERS: dict[str, Callable[[Vectors, torch.dtype], dict[str, Tensor]]] = {
 def relative_error(name: str, actual: Tensor, vectors: Vectors) -> float:
     """Greatest error relative to the largest expected entry."""
     expected = torch.tensor(vectors[name], dtype=torch.float64)
+    if actual.shape != expected.shape:
+        raise ValueError(
+            f"{name}: {tuple(actual.shape)} computed, {tuple(expected.shape)} expected"
+        )
+    if expected.numel() == 0:
+        return 0.0
     difference = (actual.detach().double() - expected).abs()
     if name.startswith("grad_ltrb"):
         # At a distance of exactly 0 the ReLU before it passes no gradient: any value will do.

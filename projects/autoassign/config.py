@@ -1,4 +1,4 @@
-"""Every option the project adds to detectron2's config, with its default and one line of meaning."""
+"""The options the project adds to detectron2's config, each with its default and meaning."""
 
 from detectron2.config import CfgNode as CN
 

@@ -1,4 +1,4 @@
-"""The locations of a feature pyramid, and the (object, location) pairs inside boxes by arithmetic."""
+"""The locations of a feature pyramid, and the pairs of objects and locations inside boxes."""
 
 from __future__ import annotations
 

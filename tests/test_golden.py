@@ -1,0 +1,72 @@
+"""The reference vectors, and the command that compares them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import golden
+import numpy as np
+import pytest
+
+DATA = Path(__file__).parent / "data"
+VECTORS = sorted(DATA.glob("autoassign_*.npz"))
+
+
+def run_command(directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, golden.__file__, str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+def test_reference_vectors(path):
+    rows = list(golden.compare(path))
+    names = {row.tensor for row in rows}
+    assert {"loss_pos", "loss_neg", "loss_center", "grad_mu", "grad_ltrb_0", "w_pos_0"} <= names
+    assert {row.dtype for row in rows} == set(golden.TOLERANCES)
+    assert [row for row in rows if not row.passed] == []
+
+
+def test_command_passes_on_the_reference_vectors():
+    result = run_command(DATA)
+    assert result.returncode == 0, result.stderr
+    assert "FAILED" not in result.stdout
+    for path in VECTORS:
+        assert path.name in result.stdout
+
+
+def tampered_copy(tensor: str, directory: Path) -> Path:
+    with np.load(VECTORS[0]) as file:
+        vectors = dict(file)
+    vectors[tensor] = vectors[tensor] * 1.001
+    np.savez(directory / VECTORS[0].name, **vectors)
+    return directory / VECTORS[0].name
+
+
+@pytest.mark.parametrize("tensor", ["loss_pos", "grad_cls_logits_1", "grad_sigma", "w_pos_0"])
+def test_wrong_tensor_is_found(tmp_path, tensor):
+    rows = golden.compare(tampered_copy(tensor, tmp_path))
+    failed = [(row.tensor, row.dtype) for row in rows if not row.passed]
+    assert failed == [(tensor, dtype) for dtype in golden.TOLERANCES]
+
+
+def test_command_fails_on_a_wrong_tensor(tmp_path):
+    tampered_copy("loss_neg", tmp_path)
+    result = run_command(tmp_path)
+    assert result.returncode == 1
+    failed = [line for line in result.stdout.splitlines() if line.endswith("FAILED")]
+    assert [line.split()[1:3] for line in failed] == [
+        ["float64", "loss_neg"],
+        ["float32", "loss_neg"],
+    ]
+
+
+def test_command_fails_on_a_folder_without_vectors(tmp_path):
+    result = run_command(tmp_path)
+    assert result.returncode == 1
+    assert str(tmp_path) in result.stdout

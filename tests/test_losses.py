@@ -1,0 +1,105 @@
+"""The negative focal loss against its formula."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from autoassign.losses import negative_focal_loss
+
+
+def random_inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    """(2, 5, 3) class logits, (2, 5) objectness logits, and weights of which some are 0 and 1."""
+    generator = torch.Generator().manual_seed(0)
+    cls_logits = 2 * torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    obj_logits = torch.randn(2, 5, generator=generator, dtype=torch.float64)
+    weights = (1.6 * torch.rand(2, 5, 3, generator=generator, dtype=torch.float64) - 0.3).clamp(
+        0, 1
+    )
+    return (
+        cls_logits.to(dtype).requires_grad_(),
+        obj_logits.to(dtype).requires_grad_(),
+        weights.to(dtype),
+    )
+
+
+def formula(cls_logits: Tensor, obj_logits: Tensor | None, weights: Tensor | None) -> Tensor:
+    q = cls_logits.sigmoid()
+    if obj_logits is not None:
+        q = q * obj_logits.sigmoid()[..., None]
+    if weights is not None:
+        q = q * weights
+    return (q**2 * -torch.log(1 - q)).sum()
+
+
+def test_value_computed_by_hand():
+    # σ(0) = 1/2, σ(log 3) = 3/4; q = 1/2 · 3/4 · 2/3 = 1/4 and 3/4 · 3/4 · 1 = 9/16
+    cls_logits = torch.tensor([[[0.0, math.log(3)]]])
+    obj_logits = torch.tensor([[math.log(3)]])
+    weights = torch.tensor([[[2 / 3, 1.0]]])
+    expected = -(math.log(3 / 4) / 16 + (9 / 16) ** 2 * math.log(7 / 16))
+    loss = negative_focal_loss(cls_logits, obj_logits, weights)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+with_and_without = pytest.mark.parametrize(
+    ("with_objectness", "with_weights"),
+    [(True, True), (True, False), (False, True), (False, False)],
+)
+
+
+@with_and_without
+def test_gradient_is_that_of_finite_differences(with_objectness, with_weights):
+    cls_logits, obj_logits, weights = random_inputs()
+
+    def loss(cls_logits: Tensor, obj_logits: Tensor) -> Tensor:
+        return negative_focal_loss(
+            cls_logits, obj_logits if with_objectness else None, weights if with_weights else None
+        )
+
+    assert torch.autograd.gradcheck(loss, (cls_logits, obj_logits))
+
+
+@with_and_without
+def test_equals_the_formula(with_objectness, with_weights):
+    gradients, losses = [], []
+    for function in (negative_focal_loss, formula):
+        cls_logits, obj_logits, weights = random_inputs()
+        loss = function(
+            cls_logits, obj_logits if with_objectness else None, weights if with_weights else None
+        )
+        (3 * loss).backward()
+        losses.append(loss.detach())
+        gradients.append((cls_logits.grad, obj_logits.grad))
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-12, atol=0)
+    torch.testing.assert_close(gradients[0][0], gradients[1][0], rtol=1e-10, atol=1e-14)
+    if with_objectness:
+        torch.testing.assert_close(gradients[0][1], gradients[1][1], rtol=1e-10, atol=1e-14)
+    else:
+        assert gradients[0][1] is None
+
+
+def test_inputs_are_left_as_they_are():
+    inputs = random_inputs()
+    copies = [x.detach().clone() for x in inputs]
+    negative_focal_loss(*inputs).backward()
+    for x, copy in zip(inputs, copies, strict=True):
+        assert torch.equal(x, copy)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("cls_value", [-1e4, -100.0, 100.0, 1e4])
+@pytest.mark.parametrize("obj_value", [-1e4, 0.0, 100.0, 1e4])
+def test_saturated_logits_give_finite_values(cls_value, obj_value, dtype):
+    cls_logits = torch.full((1, 4, 2), cls_value, dtype=dtype, requires_grad=True)
+    obj_logits = torch.full((1, 4), obj_value, dtype=dtype, requires_grad=True)
+    loss = negative_focal_loss(cls_logits, obj_logits)
+    loss.backward()
+    assert loss.isfinite()
+    assert loss >= 0
+    assert cls_logits.grad.isfinite().all()
+    assert obj_logits.grad.isfinite().all()
+    assert (loss > 1) == (cls_value > 0 and obj_value >= 0)
