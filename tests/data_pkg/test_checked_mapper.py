@@ -1,0 +1,68 @@
+import copy
+
+import pytest
+from detectron2.structures import BoxMode
+from folder_parts import write_image
+
+from autoassign.data import CheckedDatasetMapper
+
+
+@pytest.fixture
+def record(tmp_path):
+    path = tmp_path / "photo.png"
+    write_image(path)
+    box = {"bbox": [4, 6, 20, 30], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
+    return {
+        "file_name": str(path),
+        "height": 30,
+        "width": 40,
+        "annotations": [{**box, "iscrowd": 0}, {**box, "iscrowd": 1}],
+    }
+
+
+@pytest.fixture
+def mapper(make_cfg):
+    cfg = make_cfg()
+    cfg.INPUT.MIN_SIZE_TRAIN = (60,)
+    cfg.INPUT.RANDOM_FLIP = "none"
+    return CheckedDatasetMapper(cfg, is_train=True)
+
+
+def test_it_maps_as_detectron2_does(mapper, record):
+    before = copy.deepcopy(record)
+
+    result = mapper(record)
+
+    assert result["image"].shape == (3, 60, 80)
+    assert result["instances"].gt_boxes.tensor.tolist() == [[8, 12, 40, 60]]
+    assert result["instances"].gt_classes.tolist() == [1]
+    assert record == before
+
+
+def test_an_image_without_objects_has_instances_of_length_zero(mapper, record):
+    instances = mapper({**record, "annotations": []})["instances"]
+
+    assert len(instances) == 0
+    assert instances.gt_boxes.tensor.shape == (0, 4)
+    assert instances.gt_classes.shape == (0,)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", None])
+def test_an_unreadable_image_is_named(mapper, record, tmp_path, content):
+    path = tmp_path / "photo.png"
+    path.write_bytes(path.read_bytes()[:1500] if content is None else content)
+
+    with pytest.raises(ValueError, match=r"photo\.png: the image cannot be read"):
+        mapper(record)
+
+
+def test_an_image_that_has_gone_is_named(mapper, record, tmp_path):
+    (tmp_path / "photo.png").unlink()
+
+    with pytest.raises(ValueError, match=r"photo\.png: the image cannot be read"):
+        mapper(record)
+
+
+def test_a_size_that_is_not_the_annotated_one_is_named(mapper, record):
+    with pytest.raises(ValueError, match=r"photo\.png, got \(40, 30\), expect \(41, 30\)"):
+        mapper({**record, "width": 41})
