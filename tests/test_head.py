@@ -1,0 +1,115 @@
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+
+from autoassign.head import PointHead
+
+STRIDES = (8, 16, 32)
+
+
+def head(**changes: object) -> PointHead:
+    channels = changes.pop("channels", 32)
+    options = {
+        "input_shape": [ShapeSpec(channels=channels, stride=s) for s in STRIDES],
+        "num_classes": 6,
+        "num_convs": 2,
+        "norm": "GN",
+        "prior_prob": 0.02,
+        "box_bias": 4.0,
+        "objectness": "implicit",
+    }
+    torch.manual_seed(0)
+    return PointHead(**{**options, **changes})
+
+
+def features(channels: int = 32) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(2, channels, 5 + i, 9 - i, generator=generator) for i in range(3)]
+
+
+def test_every_level_gets_class_box_and_objectness_predictions_of_its_size():
+    cls_logits, ltrb, obj_logits = head()(features())
+    for i in range(3):
+        assert cls_logits[i].shape == (2, 6, 5 + i, 9 - i)
+        assert ltrb[i].shape == (2, 4, 5 + i, 9 - i)
+        assert obj_logits[i].shape == (2, 1, 5 + i, 9 - i)
+
+
+def test_distances_are_relu_of_scale_times_convolution_in_strides():
+    model = head(norm="", num_convs=0)
+    with torch.no_grad():
+        model.box_pred.weight.zero_()
+        model.box_pred.bias.copy_(torch.tensor([1.5, -2.0, 0.25, 3.0]))
+        model.scales.copy_(torch.tensor([1.0, 2.0, -1.0]))
+        _, ltrb, _ = model(features())
+    # 1.5 · 1 · 8, ...; a negative scale turns the sign of what ReLU sees.
+    expected = [[12.0, 0.0, 2.0, 24.0], [48.0, 0.0, 8.0, 96.0], [0.0, 64.0, 0.0, 0.0]]
+    for level, values in zip(ltrb, expected, strict=True):
+        assert torch.equal(level[0, :, 0, 0], torch.tensor(values))
+        assert (level == level[:1, :, :1, :1]).all()
+
+
+def test_the_convolution_of_the_box_tower_reaches_the_distances():
+    model = head(norm="", num_convs=0)
+    with torch.no_grad():
+        model.box_pred.weight.zero_()
+        model.box_pred.bias.zero_()
+        model.box_pred.weight[2, 7, 1, 1] = 3.0
+        inputs = features()
+        _, ltrb, _ = model(inputs)
+    assert torch.allclose(ltrb[1][:, 2], inputs[1][:, 7].relu() * 3 * 16)
+    assert not ltrb[1][:, [0, 1, 3]].any()
+
+
+@pytest.mark.parametrize("prior_prob", [0.01, 0.02, 0.3])
+def test_every_location_starts_with_the_prior_as_class_probability(prior_prob):
+    # The tower's activations are about 1 and the weights 0.01 · N(0, 1): near the bias.
+    cls_logits, _, _ = head(prior_prob=prior_prob)(features())
+    mean = torch.cat([x.flatten() for x in cls_logits]).mean().sigmoid().item()
+    assert mean == pytest.approx(prior_prob, rel=0.1)
+    bias = head(prior_prob=prior_prob).cls_score.bias
+    assert bias.sigmoid().tolist() == pytest.approx([prior_prob] * 6, rel=1e-5)
+
+
+def test_distances_start_at_the_box_bias_in_strides():
+    _, ltrb, _ = head(box_bias=2.5)(features())
+    for level, stride in zip(ltrb, STRIDES, strict=True):
+        assert level.mean().item() / stride == pytest.approx(2.5, rel=0.1)
+
+
+def test_convolutions_start_small_and_without_bias():
+    model = head()
+    weights = torch.cat([model.cls_tower[0].weight.flatten(), model.box_tower[3].weight.flatten()])
+    assert weights.std().item() == pytest.approx(0.01, rel=0.05)
+    assert not model.cls_tower[0].bias.any()
+    assert not model.obj_score.bias.any()
+    assert torch.equal(model.scales, torch.ones(3))
+
+
+def test_without_objectness_there_is_neither_a_logit_nor_its_weights():
+    model = head(objectness="none")
+    assert model(features())[2] is None
+    assert not [name for name, _ in model.named_parameters() if "obj" in name]
+
+
+def test_the_towers_are_shared_over_levels():
+    model = head(box_bias=0.0)
+    same = features()[0]
+    cls_logits, _, obj_logits = model([same, same, same])
+    assert torch.equal(cls_logits[0], cls_logits[2])
+    assert torch.equal(obj_logits[0], obj_logits[2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objectness": "explict"}, r"MODEL\.POINT_HEAD\.OBJECTNESS is 'explict'.*none, implicit"),
+        ({"prior_prob": 0.0}, r"MODEL\.POINT_HEAD\.PRIOR_PROB is 0\.0"),
+        ({"prior_prob": 1.0}, r"MODEL\.POINT_HEAD\.PRIOR_PROB is 1\.0"),
+        ({"channels": 48}, r"MODEL\.POINT_HEAD\.NORM 'GN'.*MODEL\.FPN\.OUT_CHANNELS 48"),
+        ({"num_classes": 0}, r"MODEL\.POINT_HEAD\.NUM_CLASSES is 0"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_an_error_that_names_the_option(changes, message):
+    with pytest.raises(ValueError, match=message):
+        head(**changes)
