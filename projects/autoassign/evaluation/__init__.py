@@ -1,0 +1,5 @@
+"""Evaluators."""
+
+from .coco import FastCOCOEvaluator
+
+__all__ = ["FastCOCOEvaluator"]
