@@ -1,0 +1,69 @@
+"""Hooks that detectron2 lacks: averaged weights, a best checkpoint that survives resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from detectron2.engine import HookBase, hooks
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+__all__ = ["AveragedWeights", "BestCheckpointer"]
+
+
+class AveragedWeights(HookBase):
+    """Exponential moving average of a model's weights and buffers.
+
+    The trainer's checkpointer reads and writes the averaged model, so that the weights in a
+    checkpoint are those that were evaluated; the weights in training travel in this hook's state.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        """
+        Args:
+            model: the model in training, without a DistributedDataParallel around it.
+            decay: share of the average that is kept in each iteration.
+        """
+        self._model = model
+        self._average = AveragedModel(
+            model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
+        )
+
+    @property
+    def averaged_model(self) -> nn.Module:
+        """The model whose weights are the average."""
+        return self._average.module
+
+    def before_train(self) -> None:
+        # Initial weights were loaded into the average, which is what the checkpointer knows.
+        if self._average.n_averaged == 0:
+            self._model.load_state_dict(self.averaged_model.state_dict())
+
+    def after_step(self) -> None:
+        self._average.update_parameters(self._model)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self._model.state_dict(), "n_averaged": self._average.n_averaged}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._model.load_state_dict(state_dict["model"])
+        self._average.n_averaged.copy_(state_dict["n_averaged"])
+
+
+class BestCheckpointer(hooks.BestCheckpointer):
+    """detectron2's, which in a resumed training knows the best value of the training before."""
+
+    def before_train(self) -> None:
+        path = os.path.join(self.trainer.cfg.OUTPUT_DIR, "metrics.json")
+        if self.trainer.start_iter == 0 or not os.path.exists(path):
+            return
+        with open(path) as file:
+            rows = [json.loads(line) for line in file if line.strip()]
+        # Also rows after the checkpoint that training resumes from: model_best.pth holds the best
+        # of them all.
+        for row in rows:
+            value = row.get(self._val_metric)
+            if value is not None and (self.best_metric is None or value > self.best_metric):
+                self._update_best(value, row["iteration"])

@@ -1,0 +1,68 @@
+"""Optimizers by config: detectron2's SGD, AdamW, and clipping by the norm of the whole model."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import build_optimizer as build_sgd
+from detectron2.solver import get_default_optimizer_params
+from detectron2.solver.build import maybe_add_gradient_clipping
+from torch import nn
+from torch.optim import Optimizer
+
+__all__ = ["build_optimizer"]
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
+    """The optimizer of ``SOLVER.OPTIMIZER``.
+
+    Raises:
+        ValueError: unknown optimizer or clip type; the known ones are listed.
+    """
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    allowed = ("value", "norm", "full_model")
+    if clip.CLIP_TYPE not in allowed:
+        raise ValueError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is '{clip.CLIP_TYPE}'; "
+            f"it may be one of: {', '.join(allowed)}"
+        )
+    clip_full_model = clip.ENABLED and clip.CLIP_TYPE == "full_model"
+    if clip_full_model:
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
+    builders = {"SGD": build_sgd, "ADAMW": _build_adamw}
+    if cfg.SOLVER.OPTIMIZER not in builders:
+        raise ValueError(
+            f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; it may be one of: {', '.join(builders)}"
+        )
+    optimizer = builders[cfg.SOLVER.OPTIMIZER](cfg, model)
+    if clip_full_model:
+        # The hook runs inside step(), after a GradScaler has unscaled the gradients.
+        optimizer.register_step_pre_hook(
+            lambda opt, args, kwargs: _clip_full_model(opt, clip.CLIP_VALUE, clip.NORM_TYPE)
+        )
+    return optimizer
+
+
+def _build_adamw(cfg: CfgNode, model: nn.Module) -> Optimizer:
+    params = get_default_optimizer_params(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+    )
+    return maybe_add_gradient_clipping(cfg, torch.optim.AdamW)(
+        params,
+        lr=cfg.SOLVER.BASE_LR,
+        betas=tuple(cfg.SOLVER.ADAMW_BETAS),
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+    )
+
+
+def _clip_full_model(optimizer: Optimizer, max_norm: float, norm_type: float) -> None:
+    parameters = chain.from_iterable(group["params"] for group in optimizer.param_groups)
+    nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)

@@ -1,0 +1,76 @@
+"""From the command line to a checked, frozen config."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from ..config import add_autoassign_config
+from ..config_files import get_config_file
+from ..data import register_custom_datasets, resolve_num_classes
+
+__all__ = ["setup_config"]
+
+
+def setup_config(args: argparse.Namespace) -> CfgNode:
+    """The config of a run: file, command line, datasets and device resolved, everything logged.
+
+    Args:
+        args: arguments of :func:`detectron2.engine.default_argument_parser`. ``--config-file`` is
+            a path, or the name of a config that the package ships.
+
+    Raises:
+        ValueError: an option has a value that is not allowed.
+        FileExistsError: the output folder holds a training that this one would overwrite.
+    """
+    cfg = get_cfg()
+    add_autoassign_config(cfg)
+    config_file = args.config_file
+    if config_file and not os.path.exists(config_file):
+        config_file = get_config_file(config_file)
+    if config_file:
+        cfg.merge_from_file(config_file)
+    cfg.merge_from_list(args.opts)
+
+    on_cpu = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
+    if on_cpu:
+        cfg.MODEL.DEVICE = "cpu"
+    if args.eval_only and not args.resume and not cfg.MODEL.WEIGHTS:
+        raise ValueError(
+            "--eval-only has nothing to evaluate: give MODEL.WEIGHTS, or --resume for the last "
+            f"checkpoint of OUTPUT_DIR {cfg.OUTPUT_DIR}"
+        )
+    if not args.eval_only and not args.resume:
+        _refuse_to_overwrite(cfg.OUTPUT_DIR)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="autoassign")
+    register_custom_datasets(cfg)
+    if args.eval_only and not cfg.DATASETS.TEST:
+        raise ValueError("--eval-only has nothing to evaluate on: DATASETS.TEST names no dataset")
+    resolve_num_classes(cfg)
+    cfg.freeze()
+    # It copies the file's text into the log, and knows paths only.
+    default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_file}))
+    if on_cpu:
+        logging.getLogger(__name__).warning("No CUDA device is available: running on the CPU.")
+    return cfg
+
+
+def _refuse_to_overwrite(output_dir: str) -> None:
+    marker = os.path.join(output_dir, "last_checkpoint")
+    if not os.path.exists(marker):
+        return
+    with open(marker) as file:
+        last = file.read().strip()
+    raise FileExistsError(
+        f"OUTPUT_DIR {output_dir} holds a training already (its last checkpoint is {last}). "
+        "Give another OUTPUT_DIR, or --resume: it goes on from that checkpoint with its weights, "
+        "optimizer, schedule and iteration, and does not read MODEL.WEIGHTS. To start from these "
+        f"weights anew, give another OUTPUT_DIR and MODEL.WEIGHTS {os.path.join(output_dir, last)}."
+    )

@@ -1,0 +1,142 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from autoassign.engine.hooks import AveragedWeights, BestCheckpointer
+
+
+def small_model() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+
+
+def vary(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:
+    """Draw new parameters and BN statistics; a copy of them."""
+    generator = torch.Generator().manual_seed(seed)
+    for value in model.state_dict().values():
+        if value.is_floating_point():
+            value.copy_(torch.randn(value.shape, generator=generator))
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_the_average_of_three_steps_is_the_one_computed_by_hand():
+    model = small_model()
+    hook = AveragedWeights(model, decay=0.9)
+    steps = []
+    for seed in range(3):
+        steps.append(vary(model, seed))
+        hook.after_step()
+    # The first step starts the average.
+    for name in ("0.weight", "0.bias", "1.weight", "1.running_mean", "1.running_var"):
+        first, second, third = (step[name] for step in steps)
+        expected = 0.9 * (0.9 * first + 0.1 * second) + 0.1 * third
+        assert torch.allclose(hook.averaged_model.state_dict()[name], expected, atol=1e-6), name
+
+
+def test_averaging_leaves_the_model_in_training_alone():
+    model = small_model()
+    hook = AveragedWeights(model, decay=0.5)
+    hook.after_step()
+    step = vary(model, 1)
+    hook.after_step()
+    assert all(torch.equal(value, step[name]) for name, value in model.state_dict().items())
+
+
+def test_weights_loaded_into_the_average_are_what_training_starts_from():
+    model = small_model()
+    hook = AveragedWeights(model, decay=0.9)
+    loaded = vary(hook.averaged_model, 5)
+    hook.before_train()
+    assert all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items())
+
+
+def test_the_state_restores_the_weights_in_training_and_how_many_were_averaged():
+    model = small_model()
+    hook = AveragedWeights(model, decay=0.9)
+    for seed in range(2):
+        vary(model, seed)
+        hook.after_step()
+    averaged = {k: v.clone() for k, v in hook.averaged_model.state_dict().items()}
+
+    resumed_model = small_model()
+    resumed = AveragedWeights(resumed_model, decay=0.9)
+    resumed.averaged_model.load_state_dict(averaged)
+    resumed.load_state_dict(hook.state_dict())
+    resumed.before_train()
+    for a, b in zip(model.parameters(), resumed_model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    # The next step goes on with the average and does not start it anew.
+    for each, hook_of_it in ((model, hook), (resumed_model, resumed)):
+        vary(each, 7)
+        hook_of_it.after_step()
+    for a, b in zip(
+        hook.averaged_model.parameters(), resumed.averaged_model.parameters(), strict=True
+    ):
+        assert torch.equal(a, b)
+
+
+class RecordingCheckpointer:
+    def __init__(self) -> None:
+        self.saved: list[int] = []
+
+    def save(self, name: str, iteration: int) -> None:
+        assert name == "model_best"
+        self.saved.append(iteration)
+
+
+def evaluations(tmp_path, start_iter, values):
+    """Iterations whose evaluations are saved as the best, of a training from ``start_iter`` on."""
+    checkpointer = RecordingCheckpointer()
+    hook = BestCheckpointer(10, checkpointer, "bbox/AP")
+    with EventStorage(start_iter) as storage:
+        hook.trainer = SimpleNamespace(
+            cfg=SimpleNamespace(OUTPUT_DIR=str(tmp_path)),
+            start_iter=start_iter,
+            max_iter=1000,
+            storage=storage,
+        )
+        hook.before_train()
+        for iteration, value in values.items():
+            hook.trainer.iter = storage.iter = iteration
+            storage.put_scalar("bbox/AP", value, smoothing_hint=False)
+            hook.after_step()
+    return checkpointer.saved
+
+
+@pytest.fixture
+def earlier_training(tmp_path):
+    rows = [
+        {"iteration": 9, "loss_pos": 2.0, "bbox/AP": 31.0},
+        {"iteration": 19, "loss_pos": 1.0},
+        {"iteration": 29, "bbox/AP": 45.0},
+        {"iteration": 39, "bbox/AP": float("nan")},
+        {"iteration": 49, "bbox/AP": 44.0},
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "metrics.json").write_text(text)
+
+
+def test_the_best_of_a_training_is_saved_whenever_it_improves(tmp_path):
+    assert evaluations(tmp_path, 0, {9: 10.0, 19: 30.0, 29: 20.0, 39: 31.0}) == [9, 19, 39]
+
+
+@pytest.mark.usefixtures("earlier_training")
+def test_a_resumed_training_does_not_replace_a_better_earlier_best(tmp_path):
+    assert evaluations(tmp_path, 50, {59: 44.5, 69: 45.0, 79: 45.5}) == [79]
+
+
+@pytest.mark.usefixtures("earlier_training")
+def test_model_best_also_counts_when_it_is_later_than_the_checkpoint_resumed_from(tmp_path):
+    assert evaluations(tmp_path, 20, {29: 40.0, 39: 46.0}) == [39]
+
+
+@pytest.mark.usefixtures("earlier_training")
+def test_a_training_from_the_start_does_not_look_at_what_was_before(tmp_path):
+    assert evaluations(tmp_path, 0, {9: 10.0}) == [9]
+
+
+def test_resuming_without_metrics_of_before_works(tmp_path):
+    assert evaluations(tmp_path, 50, {59: 10.0}) == [59]

@@ -1,0 +1,118 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from runs import CONFIG, parse, run, set_up
+
+from autoassign import get_config_file
+from autoassign.engine import Trainer
+
+
+def test_the_config_file_may_be_the_name_of_a_shipped_one(shapes, tmp_path):
+    assert not os.path.exists(CONFIG)
+    cfg = set_up(parse(shapes, tmp_path / "out"))
+    assert cfg.MODEL.META_ARCHITECTURE == "PointDetector"
+    assert get_config_file(CONFIG) in (tmp_path / "out/log.txt").read_text()
+
+
+def test_the_config_file_may_be_a_path(shapes, tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"_BASE_: {get_config_file(CONFIG)}\nSEED: 42\n")
+    args = parse(shapes, tmp_path / "out")
+    args.config_file = str(tmp_path / "mine.yaml")
+    assert set_up(args).SEED == 42
+
+
+def test_an_unknown_config_file_is_an_error_that_lists_the_shipped_ones(shapes, tmp_path):
+    args = parse(shapes, tmp_path / "out")
+    args.config_file = "quickstart/autoasign_shapes.yaml"
+    with pytest.raises(FileNotFoundError, match=r"quickstart/autoassign_shapes\.yaml"):
+        set_up(args)
+
+
+def test_the_config_is_complete_frozen_and_written_to_the_output_folder(shapes, tmp_path):
+    cfg = set_up(parse(shapes, tmp_path / "out", "SOLVER.BASE_LR", 0.0125))
+    assert cfg.is_frozen()
+    assert cfg.SOLVER.BASE_LR == 0.0125
+    assert cfg.DATASETS.TRAIN == ("shapes_train",)
+    assert cfg.MODEL.POINT_HEAD.NUM_CLASSES == 6
+    written = yaml.unsafe_load((tmp_path / "out/config.yaml").read_text())
+    assert written["SOLVER"]["BASE_LR"] == 0.0125
+    assert written["MODEL"]["POINT_HEAD"]["NUM_CLASSES"] == 6
+
+
+def test_a_number_of_classes_that_disagrees_with_the_data_states_both(shapes, tmp_path):
+    with pytest.raises(ValueError, match=r"NUM_CLASSES is 80, but .* have 6 classes"):
+        set_up(parse(shapes, tmp_path / "out", "MODEL.POINT_HEAD.NUM_CLASSES", 80))
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_without_cuda_it_says_so_and_runs_on_the_cpu(shapes, tmp_path, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    cfg = set_up(parse(shapes, tmp_path / "out", "MODEL.DEVICE", device))
+    assert cfg.MODEL.DEVICE == "cpu"
+    log = (tmp_path / "out/log.txt").read_text()
+    assert "WARNING: No CUDA device is available: running on the CPU." in log
+
+
+def test_a_folder_that_holds_a_training_is_not_overwritten(shapes, tmp_path):
+    (tmp_path / "last_checkpoint").write_text("model_0000099.pth")
+    (tmp_path / "config.yaml").write_text("of the training before")
+    with pytest.raises(FileExistsError) as error:
+        set_up(parse(shapes, tmp_path))
+    message = str(error.value)
+    assert f"OUTPUT_DIR {tmp_path}" in message
+    assert "--resume" in message
+    assert f"MODEL.WEIGHTS {tmp_path / 'model_0000099.pth'}" in message
+    assert (tmp_path / "config.yaml").read_text() == "of the training before"
+
+
+@pytest.mark.parametrize("flags", [("--resume",), ("--resume", "--eval-only")])
+def test_resuming_may_use_a_folder_that_holds_a_training(shapes, tmp_path, flags):
+    (tmp_path / "last_checkpoint").write_text("model_0000099.pth")
+    cfg = set_up(parse(shapes, tmp_path, flags=flags))
+    assert str(tmp_path) == cfg.OUTPUT_DIR
+
+
+def test_evaluation_may_use_a_folder_that_holds_a_training(shapes, tmp_path):
+    (tmp_path / "last_checkpoint").write_text("model_0000099.pth")
+    weights = tmp_path / "model_0000099.pth"
+    set_up(parse(shapes, tmp_path, "MODEL.WEIGHTS", weights, flags=("--eval-only",)))
+
+
+def test_evaluation_without_weights_is_an_error(shapes, tmp_path):
+    with pytest.raises(ValueError, match=r"--eval-only .*MODEL\.WEIGHTS.*--resume"):
+        set_up(parse(shapes, tmp_path / "out", flags=("--eval-only",)))
+
+
+def test_evaluation_without_a_test_dataset_is_an_error(shapes, tmp_path):
+    options = ("DATASETS.CUSTOM.TEST", "", "DATASETS.CUSTOM.TEST_IMAGES", "")
+    args = parse(shapes, tmp_path, *options, "MODEL.WEIGHTS", "x.pth", flags=("--eval-only",))
+    with pytest.raises(ValueError, match=r"--eval-only .*DATASETS\.TEST"):
+        set_up(args)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("MODEL.LABEL_ASSIGNMENT.NAME", "AutoAsign", "AutoAssign"),
+        ("MODEL.POINT_HEAD.OBJECTNESS", "explict", "none, implicit"),
+        ("MODEL.FPN.TOP_BLOCK_IN_FEATURE", "c5", "'p5' or 'res5'"),
+        ("SOLVER.OPTIMIZER", "ADAM", "SGD, ADAMW"),
+        ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "global", "value, norm, full_model"),
+        ("DATASETS.CUSTOM.FORMAT", "yolo", "coco, voc"),
+    ],
+)
+def test_a_wrong_value_stops_the_run_before_the_data_is_loaded(
+    shapes, tmp_path, monkeypatch, option, value, allowed
+):
+    def not_reached(cfg):
+        raise AssertionError("data is loaded")
+
+    monkeypatch.setattr(Trainer, "build_train_loader", not_reached)
+    with pytest.raises(ValueError, match=option.replace(".", r"\.")) as error:
+        run(shapes, tmp_path / "out", option, value)
+    assert f"'{value}'" in str(error.value)
+    assert allowed in str(error.value)
+    assert not list(Path(tmp_path).rglob("*.pth"))
