@@ -1,0 +1,122 @@
+#!/usr/bin/env python
+"""Generate the shapes dataset, train AutoAssign on it, evaluate, and draw the results.
+
+    python tools/quickstart.py [KEY VALUE ...]
+
+Options of the config are overridden as in train_net.py.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from detectron2.data import MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+
+from autoassign.data.shapes import generate_shapes
+from autoassign.visualization import draw_curves, draw_prediction_grid, read_metrics
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CONFIG = "configs/quickstart/autoassign_shapes.yaml"
+DATASET = REPOSITORY / "datasets" / "shapes"
+OUTPUT = REPOSITORY / "output" / "quickstart"
+ROOT_KEY = "DATASETS.CUSTOM.ROOT"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the quick start and return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE")
+    overrides = parser.parse_args(argv).overrides
+    if len(overrides) % 2:
+        parser.error(f"overrides come in pairs, KEY VALUE: {' '.join(overrides)}")
+    options = dict(zip(overrides[::2], overrides[1::2], strict=True))
+    # Training runs in the repository: paths relative to the caller's folder are made absolute.
+    dataset = Path(options.pop(ROOT_KEY, DATASET)).absolute()
+    output = Path(options.pop("OUTPUT_DIR", None) or _unused_folder(OUTPUT)).absolute()
+
+    print(f"1/3 dataset  {dataset}", flush=True)
+    try:
+        generate_shapes(dataset)
+    except FileExistsError as error:
+        parser.error(str(error))
+    print(f"2/3 training and evaluation  {output}", flush=True)
+    start = time.monotonic()
+    options |= {ROOT_KEY: str(dataset), "OUTPUT_DIR": str(output)}
+    code = _train([text for pair in options.items() for text in pair])
+    if code:
+        return code
+    minutes = (time.monotonic() - start) / 60
+    print(f"3/3 pictures  (training and evaluation took {minutes:.1f} min)", flush=True)
+    _draw(dataset, output)
+    _report(dataset, output)
+    return 0
+
+
+def _unused_folder(folder: Path) -> Path:
+    """``folder``, or its name with the first number from 2 on that is not taken."""
+    number = 1
+    candidate = folder
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}_{number}")
+    return candidate
+
+
+def _train(overrides: list[str]) -> int:
+    """Run train_net.py; its exit code, as a shell gives it."""
+    command = [sys.executable, "train_net.py", "--config-file", CONFIG, *overrides]
+    try:
+        code = subprocess.run(command, cwd=REPOSITORY).returncode
+    except KeyboardInterrupt:
+        return 130
+    return code if code >= 0 else 128 - code
+
+
+def _draw(dataset: Path, output: Path) -> None:
+    name = "shapes_held_out"
+    annotations = str(dataset / "annotations" / "val.json")
+    records = load_coco_json(annotations, str(dataset / "val"), name)
+    results = json.loads((output / "inference" / "coco_instances_results.json").read_text())
+    draw_prediction_grid(records, results, MetadataCatalog.get(name), output / "predictions.png")
+    draw_curves(output / "metrics.json", output / "curves.png")
+
+
+def _shown(path: Path) -> str:
+    """``path`` as it can be typed in the caller's folder: relative where it lies inside."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith(os.pardir) else relative
+
+
+def _report(dataset: Path, output: Path) -> None:
+    evaluation = [row for row in read_metrics(output / "metrics.json") if "bbox/AP" in row][-1]
+    train_net = f"{_shown(Path(sys.executable))} {_shown(REPOSITORY / 'train_net.py')}"
+    print(f"""
+AP {evaluation["bbox/AP"]:.2f}  AP50 {evaluation["bbox/AP50"]:.2f}
+files  {_shown(output)}/
+  predictions.png  held-out images, ground truth beside predictions
+  curves.png       losses and AP over the iterations (numbers: metrics.json)
+  model_best.pth   the weights with the best AP; model_final.pth: the last ones
+next
+  evaluate again:
+    {train_net} --config-file {_shown(REPOSITORY / CONFIG)} --eval-only \\
+      {ROOT_KEY} {_shown(dataset)} OUTPUT_DIR {_shown(output / "eval")} \\
+      MODEL.WEIGHTS {_shown(output / "model_best.pth")}
+  train on your own data in COCO format (FORMAT voc for VOC):
+    {train_net} --config-file {_shown(REPOSITORY / CONFIG)} OUTPUT_DIR output/mine \\
+      DATASETS.CUSTOM.FORMAT coco {ROOT_KEY} FOLDER \\
+      DATASETS.CUSTOM.TRAIN train.json DATASETS.CUSTOM.TRAIN_IMAGES train \\
+      DATASETS.CUSTOM.TEST val.json DATASETS.CUSTOM.TEST_IMAGES val \\
+      INPUT.MIN_SIZE_TRAIN "(320,)" INPUT.MAX_SIZE_TRAIN 512 \\
+      INPUT.MIN_SIZE_TEST 320 INPUT.MAX_SIZE_TEST 512
+  more: {_shown(REPOSITORY / "README.md")}""")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
