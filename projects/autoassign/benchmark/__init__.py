@@ -1,0 +1,1 @@
+"""Inputs and measurements of the benchmark commands in ``tools/``."""
