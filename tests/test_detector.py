@@ -321,11 +321,12 @@ def test_images_of_a_batch_are_detected_independently():
     ("levels", "message"),
     [
         (["p3", "p4", "p5", "p6", "p7"], r"the backbone gives \['p3', 'p4', 'p5', 'p6'\]"),
-        (["p4", "p3"], r"with strides \[16, 8\].*finest first"),
-        (["p3", "p3"], r"with strides \[8, 8\].*each level once"),
+        (["p3", "p4", "p5"], r"the backbone gives p6 too"),
+        (["p4", "p3", "p5", "p6"], r"with strides \[16, 8, 32, 64\].*finest first"),
+        (["p3", "p3", "p4", "p5", "p6"], r"with strides \[8, 8, .*each level once"),
         ([], r"IN_FEATURES is \[\]"),
     ],
-    ids=["missing level", "wrong order", "twice", "none"],
+    ids=["missing level", "unused level", "wrong order", "twice", "none"],
 )
 def test_levels_that_do_not_fit_the_backbone_are_an_error_that_says_why(levels, message):
     with pytest.raises(ValueError, match=r"MODEL\.POINT_HEAD\.IN_FEATURES") as error:

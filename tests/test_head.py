@@ -107,6 +107,7 @@ def test_the_towers_are_shared_over_levels():
         ({"prior_prob": 0.0}, r"MODEL\.POINT_HEAD\.PRIOR_PROB is 0\.0"),
         ({"prior_prob": 1.0}, r"MODEL\.POINT_HEAD\.PRIOR_PROB is 1\.0"),
         ({"channels": 48}, r"MODEL\.POINT_HEAD\.NORM 'GN'.*MODEL\.FPN\.OUT_CHANNELS 48"),
+        ({"norm": "GroupNorm"}, r"MODEL\.POINT_HEAD\.NORM is 'GroupNorm'.*'GN'"),
         ({"num_classes": 0}, r"MODEL\.POINT_HEAD\.NUM_CLASSES is 0"),
     ],
 )

@@ -170,7 +170,8 @@ def _head_input_shape(backbone: Backbone, in_features: Sequence[str]) -> list[Sh
     """Shapes of the head's levels.
 
     Raises:
-        ValueError: the backbone lacks a level, or the levels are not ordered from fine to coarse.
+        ValueError: the backbone lacks a level or has one that is not used, or the levels are not
+            ordered from fine to coarse.
     """
     shapes = backbone.output_shape()
     missing = [name for name in in_features if name not in shapes]
@@ -178,6 +179,14 @@ def _head_input_shape(backbone: Backbone, in_features: Sequence[str]) -> list[Sh
         raise ValueError(
             f"MODEL.POINT_HEAD.IN_FEATURES is {list(in_features)}; the backbone gives "
             f"{list(shapes)} (MODEL.FPN.NUM_TOP_LEVELS levels above P5)"
+        )
+    unused = sorted(set(shapes) - set(in_features))
+    if unused:
+        # Their convolutions would get no gradient, which DistributedDataParallel does not accept.
+        raise ValueError(
+            f"MODEL.POINT_HEAD.IN_FEATURES is {list(in_features)}; the backbone gives "
+            f"{', '.join(unused)} too: name them, or leave them out of the backbone "
+            "(MODEL.FPN.IN_FEATURES, MODEL.FPN.NUM_TOP_LEVELS)"
         )
     strides = [shapes[name].stride for name in in_features]
     if strides != sorted(set(strides)):

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 __all__ = ["PointHead"]
 
 _OBJECTNESS = ("none", "implicit")
+# Those of detectron2's get_norm that a head may use.
+_NORMS = ("", "GN", "LN", "BN", "SyncBN", "FrozenBN")
 
 
 class PointHead(nn.Module):
@@ -63,6 +65,11 @@ class PointHead(nn.Module):
         if not 0 < prior_prob < 1:
             raise ValueError(
                 f"MODEL.POINT_HEAD.PRIOR_PROB is {prior_prob}; it lies between 0 and 1"
+            )
+        if norm not in _NORMS:
+            raise ValueError(
+                f"MODEL.POINT_HEAD.NORM is '{norm}'; it may be one of: "
+                + ", ".join(f"'{name}'" for name in _NORMS)
             )
         channels = input_shape[0].channels
         if norm == "GN" and channels % 32:

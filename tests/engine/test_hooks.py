@@ -134,6 +134,13 @@ def test_model_best_also_counts_when_it_is_later_than_the_checkpoint_resumed_fro
 
 
 @pytest.mark.usefixtures("earlier_training")
+def test_a_half_written_line_of_metrics_is_passed_over(tmp_path):
+    with open(tmp_path / "metrics.json", "a") as file:
+        file.write('{"iteration": 59, "bbox/A')
+    assert evaluations(tmp_path, 50, {59: 44.5, 69: 45.5}) == [69]
+
+
+@pytest.mark.usefixtures("earlier_training")
 def test_a_training_from_the_start_does_not_look_at_what_was_before(tmp_path):
     assert evaluations(tmp_path, 0, {9: 10.0}) == [9]
 

@@ -56,6 +56,17 @@ def test_without_cuda_it_says_so_and_runs_on_the_cpu(shapes, tmp_path, monkeypat
     assert "WARNING: No CUDA device is available: running on the CPU." in log
 
 
+def test_without_cuda_mixed_precision_is_left_out(shapes, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = ("MODEL.DEVICE", "cuda", "SOLVER.AMP.ENABLED", True)
+    assert not set_up(parse(shapes, tmp_path / "out", *options)).SOLVER.AMP.ENABLED
+
+
+def test_weights_that_do_not_exist_are_an_error_at_the_start(shapes, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"MODEL\.WEIGHTS: nowhere\.pth does not exist"):
+        set_up(parse(shapes, tmp_path / "out", "MODEL.WEIGHTS", "nowhere.pth"))
+
+
 def test_a_folder_that_holds_a_training_is_not_overwritten(shapes, tmp_path):
     (tmp_path / "last_checkpoint").write_text("model_0000099.pth")
     (tmp_path / "config.yaml").write_text("of the training before")
@@ -78,6 +89,7 @@ def test_resuming_may_use_a_folder_that_holds_a_training(shapes, tmp_path, flags
 def test_evaluation_may_use_a_folder_that_holds_a_training(shapes, tmp_path):
     (tmp_path / "last_checkpoint").write_text("model_0000099.pth")
     weights = tmp_path / "model_0000099.pth"
+    weights.touch()
     set_up(parse(shapes, tmp_path, "MODEL.WEIGHTS", weights, flags=("--eval-only",)))
 
 
@@ -88,7 +100,9 @@ def test_evaluation_without_weights_is_an_error(shapes, tmp_path):
 
 def test_evaluation_without_a_test_dataset_is_an_error(shapes, tmp_path):
     options = ("DATASETS.CUSTOM.TEST", "", "DATASETS.CUSTOM.TEST_IMAGES", "")
-    args = parse(shapes, tmp_path, *options, "MODEL.WEIGHTS", "x.pth", flags=("--eval-only",))
+    (tmp_path / "x.pth").touch()
+    weights = ("MODEL.WEIGHTS", tmp_path / "x.pth")
+    args = parse(shapes, tmp_path, *options, *weights, flags=("--eval-only",))
     with pytest.raises(ValueError, match=r"--eval-only .*DATASETS\.TEST"):
         set_up(args)
 

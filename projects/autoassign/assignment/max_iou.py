@@ -13,7 +13,7 @@ __all__ = ["max_iou"]
 # Box pairs that are computed at once: their work space should stay in a CPU's cache, and be
 # large enough to fill a GPU.
 _PAIRS_AT_ONCE_CPU = 2**17
-_PAIRS_AT_ONCE_GPU = 2**24
+_PAIRS_AT_ONCE_GPU = 2**22
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ MIN_VISIBLE_BOX = 0.95
 PLACEMENT_TRIES = 12
 SUPERSAMPLING = 4
 # Least distance in BGR space (0-255 each) between an object's colours and what lies beneath it.
-MIN_CONTRAST = 100.0
+MIN_CONTRAST = 120.0
 
 
 @dataclass
@@ -66,7 +66,7 @@ def draw_scene(rng: np.random.Generator) -> tuple[np.ndarray, list[SceneObject]]
     objects: list[SceneObject] = []
     for _ in range(rng.integers(1, MAX_OBJECTS + 1)):
         _add_object(rng, canvas, objects)
-    canvas += rng.normal(0, rng.uniform(4, 14), canvas.shape)
+    canvas += rng.normal(0, rng.uniform(3, 10), canvas.shape)
     return np.clip(canvas, 0, 255).astype(np.uint8), objects
 
 
@@ -122,7 +122,7 @@ def _bar(rng: np.random.Generator) -> list[np.ndarray]:
 
 def _crescent(rng: np.random.Generator) -> list[np.ndarray]:
     # The unit circle less a circle of radius r around (d, 0); the two cross at x = cross_x.
-    r, d = rng.uniform(0.75, 0.95), rng.uniform(0.45, 0.65)
+    r, d = rng.uniform(0.7, 0.9), rng.uniform(0.45, 0.65)
     cross_x = (1 + d * d - r * r) / (2 * d)
     outer = math.acos(cross_x)
     inner = math.acos((cross_x - d) / r)
@@ -134,7 +134,7 @@ def _crescent(rng: np.random.Generator) -> list[np.ndarray]:
 
 def _lollipop(rng: np.random.Generator) -> list[np.ndarray]:
     # A unit disc that is open below, where the stick's two sides go down from.
-    stick_end, half_width = rng.uniform(2.6, 3.6), rng.uniform(0.14, 0.22)
+    stick_end, half_width = rng.uniform(2.6, 3.4), rng.uniform(0.2, 0.3)
     opening = math.asin(half_width)
     disc = _arc(1.0, math.pi / 2 + opening, 2.5 * math.pi - opening)
     stick = np.array([[half_width, stick_end], [-half_width, stick_end]])
@@ -194,8 +194,8 @@ def _tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 def _background(rng: np.random.Generator) -> np.ndarray:
     height = width = IMAGE_SIZE
     canvas = _texture(rng, height, width, _two_colours(rng, rng.uniform(40, 215, 3)))
-    canvas += rng.uniform(5, 22) * _cloud(rng, height, width, grain=rng.uniform(14, 40))[..., None]
-    canvas += rng.uniform(3, 12) * _cloud(rng, height, width, grain=rng.uniform(3, 6))[..., None]
+    canvas += rng.uniform(4, 16) * _cloud(rng, height, width, grain=rng.uniform(14, 40))[..., None]
+    canvas += rng.uniform(2, 8) * _cloud(rng, height, width, grain=rng.uniform(3, 6))[..., None]
     # Hairlines: edges that belong to no object.
     for _ in range(rng.integers(0, 5)):
         points = rng.integers(0, IMAGE_SIZE, (3, 2), dtype=np.int32)

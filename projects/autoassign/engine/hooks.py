@@ -60,7 +60,7 @@ class BestCheckpointer(hooks.BestCheckpointer):
         if self.trainer.start_iter == 0 or not os.path.exists(path):
             return
         with open(path) as file:
-            rows = [json.loads(line) for line in file if line.strip()]
+            rows = [json.loads(line) for line in file if line.endswith("}\n")]  # none half-written
         # Also rows after the checkpoint that training resumes from: model_best.pth holds the best
         # of them all.
         for row in rows:

@@ -28,6 +28,7 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
 
     Raises:
         ValueError: an option has a value that is not allowed.
+        FileNotFoundError: the config file, the weights or a part of the data is missing.
         FileExistsError: the output folder holds a training that this one would overwrite.
     """
     cfg = get_cfg()
@@ -42,6 +43,9 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     on_cpu = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
     if on_cpu:
         cfg.MODEL.DEVICE = "cpu"
+        # detectron2 has mixed precision on CUDA only.
+        cfg.SOLVER.AMP.ENABLED = False
+    _check_weights_exist(cfg.MODEL.WEIGHTS)
     if args.eval_only and not args.resume and not cfg.MODEL.WEIGHTS:
         raise ValueError(
             "--eval-only has nothing to evaluate: give MODEL.WEIGHTS, or --resume for the last "
@@ -60,6 +64,12 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     if on_cpu:
         logging.getLogger(__name__).warning("No CUDA device is available: running on the CPU.")
     return cfg
+
+
+def _check_weights_exist(weights: str) -> None:
+    path = weights.split("?")[0]  # "?matching_heuristics=True" is detectron2's
+    if path and "://" not in path and not os.path.isfile(path):
+        raise FileNotFoundError(f"MODEL.WEIGHTS: {path} does not exist")
 
 
 def _refuse_to_overwrite(output_dir: str) -> None:
