@@ -16,7 +16,7 @@ def version() -> str:
 setup(
     name="autoassign",
     version=version(),
-    description="AutoAssign and DSLA, differentiable label assignment, as a detectron2 project",
+    description="AutoAssign, differentiable label assignment, as a detectron2 project",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -44,10 +44,12 @@ class Row(NamedTuple):
 class Inputs:
     """The tensors of a file, as leaves that collect gradients."""
 
-    def __init__(self, vectors: Vectors, dtype: torch.dtype) -> None:
+    def __init__(self, vectors: Vectors, dtype: torch.dtype, device: torch.device) -> None:
         num_levels = len(vectors["strides"])
         self.leaves = {
-            f"{name}_{i}": torch.tensor(vectors[f"{name}_{i}"], dtype=dtype, requires_grad=True)
+            f"{name}_{i}": torch.tensor(
+                vectors[f"{name}_{i}"], dtype=dtype, device=device, requires_grad=True
+            )
             for name in ("cls_logits", "ltrb", "obj_logits")
             for i in range(num_levels)
             if f"{name}_{i}" in vectors
@@ -57,13 +59,13 @@ class Inputs:
         self.grid: Grid = make_grid(
             tuple(int(s) for s in vectors["strides"]),
             tuple((x.shape[2], x.shape[3]) for x in cls_logits),
-            torch.device("cpu"),
+            device,
         )
         boxes = [vectors[f"gt_boxes_{j}"] for j in range(len(cls_logits[0]))]
         classes = [vectors[f"gt_classes_{j}"] for j in range(len(cls_logits[0]))]
         self.gt = GroundTruth(
-            boxes=torch.tensor(np.concatenate(boxes), dtype=dtype),
-            classes=torch.tensor(np.concatenate(classes)),
+            boxes=torch.tensor(np.concatenate(boxes), dtype=dtype, device=device),
+            classes=torch.tensor(np.concatenate(classes), device=device),
             counts=tuple(len(x) for x in boxes),
         )
 
@@ -79,13 +81,15 @@ class Inputs:
         return {f"grad_{name}": leaf.grad for name, leaf in self.leaves.items()}
 
 
-def compute_autoassign(vectors: Vectors, dtype: torch.dtype) -> dict[str, Tensor]:
+def compute_autoassign(
+    vectors: Vectors, dtype: torch.dtype, device: torch.device
+) -> dict[str, Tensor]:
     """Losses, gradients and positive weights under the names of the file."""
-    inputs = Inputs(vectors, dtype)
+    inputs = Inputs(vectors, dtype, device)
     assignment = AutoAssign(
         num_classes=int(vectors["num_classes"]),
         location_weight=float(vectors.get("reg_weight", 5.0)),
-    ).to(dtype)
+    ).to(device, dtype)
     with torch.no_grad():
         assignment.mu.copy_(torch.tensor(vectors["mu"]))
         assignment.sigma.copy_(torch.tensor(vectors["sigma"]))
@@ -94,7 +98,8 @@ def compute_autoassign(vectors: Vectors, dtype: torch.dtype) -> dict[str, Tensor
     sum(losses.values()).backward()
 
     weights = assignment.pair_weights(predictions, inputs.grid, inputs.gt)
-    dense = torch.zeros(len(inputs.gt.boxes), inputs.grid.num_locations, dtype=dtype)
+    shape = (len(inputs.gt.boxes), inputs.grid.num_locations)
+    dense = torch.zeros(shape, dtype=dtype, device=device)
     dense[weights.pairs.objects, weights.pairs.locations] = weights.log_positive.detach().exp()
     per_image = dense.split(inputs.gt.counts)
     return {
@@ -106,7 +111,7 @@ def compute_autoassign(vectors: Vectors, dtype: torch.dtype) -> dict[str, Tensor
     }
 
 
-RUNNERS: dict[str, Callable[[Vectors, torch.dtype], dict[str, Tensor]]] = {
+RUNNERS: dict[str, Callable[[Vectors, torch.dtype, torch.device], dict[str, Tensor]]] = {
     "autoassign": compute_autoassign,
 }
 
@@ -120,14 +125,14 @@ def relative_error(name: str, actual: Tensor, vectors: Vectors) -> float:
         )
     if expected.numel() == 0:
         return 0.0
-    difference = (actual.detach().double() - expected).abs()
+    difference = (actual.detach().double().cpu() - expected).abs()
     if name.startswith("grad_ltrb"):
         # At a distance of exactly 0 the ReLU before it passes no gradient: any value will do.
         difference[torch.tensor(vectors[name.removeprefix("grad_")] == 0)] = 0
     return (difference.max() / expected.abs().max().clamp(min=1e-30)).item()
 
 
-def compare(path: Path) -> Iterator[Row]:
+def compare(path: Path, device: torch.device) -> Iterator[Row]:
     """Rows of one file, in both precisions; none if no strategy here produced such files."""
     runner = RUNNERS.get(path.stem.split("_")[0])
     if runner is None:
@@ -135,7 +140,7 @@ def compare(path: Path) -> Iterator[Row]:
     with np.load(path) as file:
         vectors = dict(file)
     for dtype, (loss_tolerance, tensor_tolerance) in TOLERANCES.items():
-        for name, actual in runner(vectors, dtype).items():
+        for name, actual in runner(vectors, dtype, device).items():
             tolerance = loss_tolerance if actual.dim() == 0 else tensor_tolerance
             yield Row(path.name, dtype, name, relative_error(name, actual, vectors), tolerance)
 
@@ -143,11 +148,13 @@ def compare(path: Path) -> Iterator[Row]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path, metavar="DIR", help="folder of .npz vectors")
-    directory = parser.parse_args().directory
+    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda")
+    args = parser.parse_args()
+    directory = args.directory
     files = sorted(directory.glob("*.npz"))
     num_rows, num_failed = 0, 0
     for path in files:
-        rows = list(compare(path))
+        rows = list(compare(path, args.device))
         if not rows:
             print(f"{path.name:40} not compared: no strategy of that name")
         for row in rows:

@@ -9,7 +9,9 @@ from pathlib import Path
 import golden
 import numpy as np
 import pytest
+import torch
 
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DATA = Path(__file__).parent / "data"
 VECTORS = sorted(DATA.glob("autoassign_*.npz"))
 
@@ -23,9 +25,10 @@ def run_command(directory: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
-def test_reference_vectors(path):
-    rows = list(golden.compare(path))
+def test_reference_vectors(path, device):
+    rows = list(golden.compare(path, torch.device(device)))
     names = {row.tensor for row in rows}
     assert {"loss_pos", "loss_neg", "loss_center", "grad_mu", "grad_ltrb_0", "w_pos_0"} <= names
     assert {row.dtype for row in rows} == set(golden.TOLERANCES)
@@ -50,7 +53,7 @@ def tampered_copy(tensor: str, directory: Path) -> Path:
 
 @pytest.mark.parametrize("tensor", ["loss_pos", "grad_cls_logits_1", "grad_sigma", "w_pos_0"])
 def test_wrong_tensor_is_found(tmp_path, tensor):
-    rows = golden.compare(tampered_copy(tensor, tmp_path))
+    rows = golden.compare(tampered_copy(tensor, tmp_path), torch.device("cpu"))
     failed = [(row.tensor, row.dtype) for row in rows if not row.passed]
     assert failed == [(tensor, dtype) for dtype in golden.TOLERANCES]
 

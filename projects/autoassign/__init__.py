@@ -1,4 +1,4 @@
-"""AutoAssign and DSLA, differentiable label assignment, as a detectron2 project.
+"""AutoAssign, differentiable label assignment, as a detectron2 project.
 
 Importing the package registers :class:`PointDetector` and its backbones with detectron2.
 """

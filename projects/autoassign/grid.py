@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -57,6 +56,16 @@ class Grid:
             )
             per_level.append(torch.stack((x, y), dim=-1).reshape(-1, 2))
         return torch.cat(per_level).float()
+
+    @cached_property
+    def level_strides(self) -> Tensor:
+        """(L,) stride of each level in pixels."""
+        return torch.tensor(self.strides, device=self.device)
+
+    @cached_property
+    def level_sizes(self) -> Tensor:
+        """(L, 2) width and height of each level."""
+        return torch.tensor([(w, h) for h, w in self.sizes], device=self.device)
 
     @property
     def locations_per_level(self) -> tuple[Tensor, ...]:
@@ -134,8 +143,8 @@ def inside_pairs(boxes: Tensor, image_index: Tensor, grid: Grid) -> Pairs:
     # One run of consecutive locations per row of each object's rectangle on each level.
     columns, rows = count.flatten(0, 1).unbind(dim=-1)  # (M·L,)
     rectangles, row = _expand(rows)
-    width = torch.tensor([w for _, w in grid.sizes], device=boxes.device)
-    level_start = torch.tensor(grid.level_starts, device=boxes.device)
+    width, height = grid.level_sizes.unbind(dim=1)
+    level_start = (width * height).cumsum(0) - width * height
     corner = level_start + first[..., 1] * width + first[..., 0]  # (M, L)
     level = rectangles % len(grid.strides)
     run_start = corner.flatten()[rectangles] + row * width[level]
@@ -162,8 +171,8 @@ def _expand(counts: Tensor) -> tuple[Tensor, Tensor]:
 
 def _index_ranges(boxes: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """First index and number of indices strictly inside each box: two (M, L, 2), x before y."""
-    strides = torch.tensor(grid.strides, dtype=boxes.dtype, device=boxes.device)[:, None]
-    sizes = _sizes_xy(grid.sizes, boxes)
+    strides = grid.level_strides[:, None]
+    sizes = grid.level_sizes.to(boxes.dtype)
     first = ((boxes[:, None, :2] / strides).floor() + 1).clamp(min=0)
     last = torch.minimum((boxes[:, None, 2:] / strides).ceil() - 1, sizes - 1)
     # An empty range may begin far outside the grid: only its length is used, as 0.
@@ -175,8 +184,4 @@ def _nearest_index(boxes: Tensor, grid: Grid) -> Tensor:
     """(M, 2) column and row of the location of the finest level nearest to each box center."""
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
     nearest = (center / grid.strides[0]).round().clamp(min=0)
-    return torch.minimum(nearest, _sizes_xy(grid.sizes[:1], boxes) - 1).long()
-
-
-def _sizes_xy(sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
-    return torch.tensor([(w, h) for h, w in sizes], dtype=like.dtype, device=like.device)
+    return torch.minimum(nearest, grid.level_sizes[0].to(boxes.dtype) - 1).long()

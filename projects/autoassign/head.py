@@ -15,8 +15,8 @@ from torch import Tensor, nn
 __all__ = ["PointHead"]
 
 _OBJECTNESS = ("none", "implicit")
-# Those of detectron2's get_norm that a head may use.
-_NORMS = ("", "GN", "LN", "BN", "SyncBN", "FrozenBN")
+# Those of detectron2's get_norm whose statistics the levels may share.
+_NORMS = ("", "GN", "LN", "FrozenBN")
 
 
 class PointHead(nn.Module):
@@ -125,7 +125,11 @@ class PointHead(nn.Module):
         for feature, stride, scale in zip(features, self.strides, self.scales, strict=True):
             cls_logits.append(self.cls_score(self.cls_tower(feature)))
             box_feature = self.box_tower(feature)
-            ltrb.append(F.relu(self.box_pred(box_feature) * scale) * stride)
+            in_strides = F.relu(self.box_pred(box_feature) * scale)
+            # 512 strides of 128 pixels are more than float16 holds.
+            ltrb.append(
+                in_strides.to(torch.promote_types(in_strides.dtype, torch.float32)) * stride
+            )
             if self.obj_score is not None:
                 obj_logits.append(self.obj_score(box_feature))
         return cls_logits, ltrb, obj_logits or None

@@ -85,7 +85,7 @@ def assert_equals_oracle(case: Case) -> None:
 def test_oracle_equals_the_reference_vectors(path):
     with np.load(path) as file:
         vectors = dict(file)
-    inputs = golden.Inputs(vectors, torch.float64)
+    inputs = golden.Inputs(vectors, torch.float64, torch.device("cpu"))
     predictions = inputs.predictions()
     expected = oracle(
         predictions.cls_logits,

@@ -70,3 +70,9 @@ def test_the_best_model_is_not_where_training_resumes_from(tmp_path):
     checkpointer.save("model_best")
     assert (tmp_path / "model_best.pth").exists()
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000009.pth"
+
+
+def test_weights_of_another_kind_of_model_are_an_error(tmp_path):
+    torch.save({"model": {"encoder.weight": torch.zeros(3)}}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"no tensor of this config's model.*encoder\.weight"):
+        PointCheckpointer(small_model(2)).load(str(tmp_path / "other.pth"))

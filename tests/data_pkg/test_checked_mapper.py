@@ -3,6 +3,7 @@ import copy
 import pytest
 from detectron2.structures import BoxMode
 from folder_parts import write_image
+from PIL import Image
 
 from autoassign.data import CheckedDatasetMapper
 
@@ -66,3 +67,11 @@ def test_an_image_that_has_gone_is_named(mapper, record, tmp_path):
 def test_a_size_that_is_not_the_annotated_one_is_named(mapper, record):
     with pytest.raises(ValueError, match=r"photo\.png, got \(40, 30\), expect \(41, 30\)"):
         mapper({**record, "width": 41})
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_pixels_of_more_than_8_bits_are_an_error_that_names_the_file(mapper, record, mode):
+    path = record["file_name"].replace("png", "tiff")
+    Image.new(mode, (40, 30)).save(path)
+    with pytest.raises(ValueError, match=r"photo\.tiff.*more than 8 bits"):
+        mapper({**record, "file_name": path})

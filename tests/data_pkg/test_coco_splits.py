@@ -217,3 +217,23 @@ def test_ground_truth_gets_what_coco_evaluation_needs(register, coco_folder):
         {"id": 1, "area": 64, "iscrowd": 0, **bare},
         {"id": 2, "area": 64, "iscrowd": 0, **bare},
     ]
+
+
+def test_a_box_counts_whatever_its_mask(register, coco_folder):
+    masks = [[[]], [[1, 1, 9, 9]], {"counts": "broken"}]
+    register(
+        coco_folder(
+            annotations=[
+                annotation(i, 7, [1, 1, 8, 8], segmentation=mask)
+                for i, mask in enumerate(masks, start=1)
+            ]
+        )
+    )
+    assert len(DatasetCatalog.get("pets_train")[0]["annotations"]) == len(masks)
+
+
+@pytest.mark.parametrize("field", ["area", "iscrowd"])
+def test_an_optional_field_of_a_wrong_type_is_an_error(register, coco_folder, field):
+    root = coco_folder(annotations=[annotation(5, 7, [1, 1, 8, 8], **{field: None})])
+    with pytest.raises(ValueError, match=rf"id 5: field '{field}' is None, not a number"):
+        register(root)

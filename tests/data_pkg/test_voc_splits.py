@@ -100,12 +100,24 @@ def test_a_missing_size_is_read_from_the_image(register, voc_folder, size):
     assert record["annotations"][0]["bbox"] == [0, 0, 40, 30]
 
 
-def test_the_image_is_found_by_filename_then_by_id(register, voc_folder):
+def test_a_filename_of_before_does_not_lead_to_another_image(register, voc_folder):
+    root = voc_folder(train={"a": CELL, "b": CELL})
+    xml = root / "Annotations" / "b.xml"
+    xml.write_text(xml.read_text().replace("b.png", "a.png"))
+
+    register(root)
+
+    names = [record["file_name"] for record in DatasetCatalog.get("cells_train")]
+    assert names == [str(root / "JPEGImages" / name) for name in ("a.png", "b.png")]
+
+
+def test_the_image_is_found_by_id_then_by_filename(register, voc_folder):
     root = voc_folder(train={"a": CELL, "b": CELL, "c": CELL})
     images = root / "JPEGImages"
     xml = (root / "Annotations" / "a.xml").read_text()
     (root / "Annotations" / "a.xml").write_text(xml.replace("a.png", "other name.png"))
     write_image(images / "other name.png")
+    (images / "a.png").unlink()
     (images / "b.png").unlink()
     write_image(images / "b.JPG")
     (images / "b.txt").write_text("no image")

@@ -45,8 +45,9 @@ def test_adamw_takes_its_rate_betas_and_decay_from_the_config():
     assert set(decays) == set(model.parameters())
     norms = parameters_of(model, nn.BatchNorm2d, nn.GroupNorm)
     assert norms
-    assert {decays[p] for p in norms} == {0.0}
-    assert {decays[p] for p in set(decays) - norms} == {0.07}
+    prior_and_scales = {model.label_assignment.mu, model.label_assignment.sigma, model.head.scales}
+    assert {decays[p] for p in norms | prior_and_scales} == {0.0}
+    assert {decays[p] for p in set(decays) - norms - prior_and_scales} == {0.07}
 
 
 def test_biases_may_have_a_rate_and_decay_of_their_own():

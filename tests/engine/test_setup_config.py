@@ -116,6 +116,7 @@ def test_evaluation_without_a_test_dataset_is_an_error(shapes, tmp_path):
         ("SOLVER.OPTIMIZER", "ADAM", "SGD, ADAMW"),
         ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "global", "value, norm, full_model"),
         ("DATASETS.CUSTOM.FORMAT", "yolo", "coco, voc"),
+        ("TEST.BEST_METRIC", "bbox/ap", "AP, AP50, AP75, APs, APm, APl, AP-disc"),
     ],
 )
 def test_a_wrong_value_stops_the_run_before_the_data_is_loaded(
@@ -130,3 +131,16 @@ def test_a_wrong_value_stops_the_run_before_the_data_is_loaded(
     assert f"'{value}'" in str(error.value)
     assert allowed in str(error.value)
     assert not list(Path(tmp_path).rglob("*.pth"))
+
+
+def test_a_folder_with_metrics_of_a_training_without_checkpoint_is_not_overwritten(
+    shapes, tmp_path
+):
+    (tmp_path / "metrics.json").write_text('{"iteration": 19}\n')
+    with pytest.raises(FileExistsError, match="ended before its first checkpoint"):
+        set_up(parse(shapes, tmp_path))
+
+
+def test_resumed_evaluation_of_a_folder_without_checkpoint_is_an_error(shapes, tmp_path):
+    with pytest.raises(ValueError, match=r"--eval-only has nothing to evaluate"):
+        set_up(parse(shapes, tmp_path / "out", flags=("--eval-only", "--resume")))

@@ -215,7 +215,7 @@ class AutoAssign(LabelAssignment):
         greatest = segment_max(weights.log_positive, weights.pairs.objects, len(gt.boxes)).exp()
         return {
             "num_objects": gt.objects_per_image.sum(),
-            "num_pairs": torch.tensor(len(weights.pairs.objects)),
+            "num_pairs": torch.tensor(len(weights.pairs.objects), device=gt.boxes.device),
             "num_objects_without_inside_location": weights.pairs.is_fallback.sum(),
             "mean_greatest_positive_weight": greatest.sum() / max(1, len(gt.boxes)),
             "mu_min": self.mu.min(),

@@ -46,7 +46,7 @@ class Predictions:
 def _flatten(per_level: Sequence[Tensor]) -> Tensor:
     """(N, C, Hi, Wi) of each level to (N, C, R); half precision becomes float32."""
     flat = torch.cat([x.flatten(2) for x in per_level], dim=2)
-    return flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
+    return flat.to(torch.promote_types(flat.dtype, torch.float32))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,10 @@ _BASIC_BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
 def build_resnet(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
-    """detectron2's ResNet; for depth 18 and 34 also with other widths than 64 channels in res2."""
+    """detectron2's ResNet; for depth 18 and 34 also with other widths than 64 channels in res2.
+
+    These narrow ones are plain: no groups, dilation or deformable convolution.
+    """
     options = cfg.MODEL.RESNETS
     if options.DEPTH not in _BASIC_BLOCKS_PER_STAGE or options.RES2_OUT_CHANNELS == 64:
         return build_resnet_backbone(cfg, input_shape)

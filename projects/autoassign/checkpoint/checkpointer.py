@@ -40,6 +40,11 @@ class PointCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         incompatible = super()._load_model(checkpoint)
+        if set(incompatible.missing_keys) == set(self.model.state_dict()):
+            raise ValueError(
+                "The weights have no tensor of this config's model; they begin with "
+                f"{', '.join(incompatible.unexpected_keys[:3])}"
+            )
         if incompatible.incorrect_shapes and not self.skip_mismatched:
             tensors = "\n".join(
                 f"  {name}: {tuple(in_file)} in the file, {tuple(in_model)} in the model"

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BoxMode
 
 from .paths import dataset_name, dataset_root, split_list
@@ -46,26 +45,51 @@ class CocoSplit:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Metadata that :meth:`load` has not set yet."""
-        return {"image_root": str(self.image_root)}
+        """Metadata to set once the split is loaded, as detectron2 has it for COCO."""
+        categories = self._categories
+        return {
+            "image_root": str(self.image_root),
+            "thing_classes": [category["name"] for category in categories],
+            "thing_dataset_id_to_contiguous_id": {
+                category["id"]: index for index, category in enumerate(categories)
+            },
+        }
+
+    @property
+    def _categories(self) -> list[dict]:
+        return sorted(self.annotations["categories"], key=lambda category: category["id"])
 
     def load(self) -> list[dict]:
-        """Return detectron2 dataset dicts, and set the classes in the dataset's metadata.
+        """Return detectron2 dataset dicts; annotations carry the ``id`` of their entry.
 
-        Annotations carry the ``id`` of their entry. Segmentations and keypoints are left out.
+        detectron2's load_coco_json leaves out objects whose mask it cannot use. Here boxes are
+        all that counts, and masks and keypoints are not looked at.
 
         Raises:
             ValueError: see :func:`read_coco_json`.
         """
-        _ = self.annotations  # load_coco_json's own errors name neither file nor field
-        records = load_coco_json(
-            self.json_file, str(self.image_root), self.name, extra_annotation_keys=["id"]
-        )
-        for record in records:
-            for annotation in record["annotations"]:
-                annotation.pop("segmentation", None)
-                annotation.pop("keypoints", None)
-        return records
+        class_index = {category["id"]: i for i, category in enumerate(self._categories)}
+        records = {
+            image["id"]: {
+                "file_name": str(self.image_root / image["file_name"]),
+                "image_id": image["id"],
+                "height": image["height"],
+                "width": image["width"],
+                "annotations": [],
+            }
+            for image in self.annotations["images"]
+        }
+        for annotation in self.annotations["annotations"]:
+            records[annotation["image_id"]]["annotations"].append(
+                {
+                    "id": annotation["id"],
+                    "bbox": annotation["bbox"],
+                    "bbox_mode": BoxMode.XYWH_ABS,
+                    "category_id": class_index[annotation["category_id"]],
+                    "iscrowd": annotation.get("iscrowd", 0),
+                }
+            )
+        return list(records.values())
 
     def ground_truth(self, records: list[dict]) -> dict[str, Any] | None:
         """Return the annotation file's content as COCO evaluation should see it.
@@ -219,6 +243,9 @@ def _check_values(path: Path, content: dict[str, Any]) -> None:
         box = annotation["bbox"]
         if len(box) != 4 or not all(isinstance(number, int | float) for number in box):
             raise ValueError(f"{where}: field 'bbox' is {box}, not four numbers")
+        for field in ("area", "iscrowd"):
+            if not isinstance(annotation.get(field, 0), int | float):
+                raise ValueError(f"{where}: field {field!r} is {annotation[field]}, not a number")
         for field, key in (("image_id", "images"), ("category_id", "categories")):
             if annotation[field] not in ids[key]:
                 raise ValueError(

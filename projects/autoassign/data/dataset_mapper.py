@@ -2,7 +2,7 @@
 
 from detectron2.data import DatasetMapper
 
-from .image_files import READ_ERRORS
+from .image_files import READ_ERRORS, check_pixel_format
 
 __all__ = ["CheckedDatasetMapper"]
 
@@ -27,9 +27,11 @@ class CheckedDatasetMapper(DatasetMapper):
             without objects.
 
         Raises:
-            ValueError: the image cannot be read, or its size is not the annotated one.
+            ValueError: the image cannot be read, has more than 8 bits a channel, or its size is
+                not the annotated one.
         """
         try:
+            check_pixel_format(dataset_dict["file_name"])
             return super().__call__(dataset_dict)
         except READ_ERRORS as error:
             raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 from detectron2.data import detection_utils
 from PIL import Image
 
-__all__ = ["READ_ERRORS", "check_image_files", "fill_missing_sizes"]
+__all__ = ["READ_ERRORS", "check_image_files", "check_pixel_format", "fill_missing_sizes"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,4 +97,19 @@ def _can_be_read(file_name: str) -> bool:
 
 def _read_image(file_name: str) -> np.ndarray:
     # As the mapper reads it: decoded to the end, and turned as its EXIF data says.
+    check_pixel_format(file_name)
     return detection_utils.read_image(file_name, format="BGR")
+
+
+def check_pixel_format(file_name: str) -> None:
+    """Make sure that the pixels survive the conversion to 8 bits.
+
+    Raises:
+        OSError: the file is no image, or has pixels of 16 or 32 bits, which Pillow would cut off
+            at 255.
+    """
+    with Image.open(file_name) as image:
+        if image.mode.startswith(("I", "F")):
+            raise OSError(
+                f"its pixels have mode {image.mode}, more than 8 bits: convert it to 8 bits first"
+            )

@@ -78,7 +78,7 @@ def register_custom_datasets(cfg: CfgNode) -> None:
 
 def _prepare(split: Split, is_train: bool, skip_unreadable: bool) -> list[dict]:
     """Load a split and return dataset dicts with usable images and boxes only."""
-    # Metadata can be set once; load() sets some.
+    # Metadata can be set once.
     DatasetCatalog.pop(split.name, None)
     MetadataCatalog.pop(split.name, None)
     records = split.load()

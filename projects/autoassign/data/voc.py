@@ -165,14 +165,16 @@ class _ImageFinder:
         return {stem: stem + ext for stem, ext in split_names if ext.lower() in extensions}
 
     def __call__(self, image: VocImage) -> Path:
-        """Return what the annotation names, else what is called as the annotation is.
+        """Return what is called as the annotation is, else what its ``<filename>`` says.
 
-        Where neither exists, the path to report is the conventional one, ``<id>.jpg``.
+        Copied or renamed annotations often keep a ``<filename>`` of before. Where neither exists,
+        the path to report is the conventional one, ``<id>.jpg``.
         """
-        named = self.folder / image.filename
-        if named.is_file():
-            return named
         stem = image.source.stem
+        if stem not in self._files_by_stem:
+            named = self.folder / os.path.basename(image.filename)
+            if named.is_file():
+                return named
         return self.folder / self._files_by_stem.get(stem, f"{stem}.jpg")
 
 

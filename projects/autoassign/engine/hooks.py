@@ -6,11 +6,13 @@ import json
 import os
 from typing import Any
 
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase, hooks
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-__all__ = ["AveragedWeights", "BestCheckpointer"]
+__all__ = ["AveragedWeights", "BestCheckpointer", "best_metric"]
 
 
 class AveragedWeights(HookBase):
@@ -25,7 +27,12 @@ class AveragedWeights(HookBase):
         Args:
             model: the model in training, without a DistributedDataParallel around it.
             decay: share of the average that is kept in each iteration.
+
+        Raises:
+            ValueError: ``decay`` is not between 0 and 1.
         """
+        if not 0 < decay < 1:
+            raise ValueError(f"MODEL.EMA.DECAY is {decay}; it lies between 0 and 1")
         self._model = model
         self._average = AveragedModel(
             model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
@@ -67,3 +74,21 @@ class BestCheckpointer(hooks.BestCheckpointer):
             value = row.get(self._val_metric)
             if value is not None and (self.best_metric is None or value > self.best_metric):
                 self._update_best(value, row["iteration"])
+
+
+def best_metric(cfg: CfgNode) -> str:
+    """Name of ``TEST.BEST_METRIC`` in the event storage, of the first of several datasets.
+
+    Raises:
+        ValueError: the evaluation gives no such metric.
+    """
+    classes = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get("thing_classes", ())
+    metrics = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AP-{name}" for name in classes)]
+    if cfg.TEST.BEST_METRIC not in [f"bbox/{metric}" for metric in metrics]:
+        raise ValueError(
+            f"TEST.BEST_METRIC is '{cfg.TEST.BEST_METRIC}'; it may be bbox/ and one of: "
+            f"{', '.join(metrics)}"
+        )
+    if len(cfg.DATASETS.TEST) == 1:
+        return cfg.TEST.BEST_METRIC
+    return f"{cfg.DATASETS.TEST[0]}/{cfg.TEST.BEST_METRIC}"

@@ -11,6 +11,7 @@ import detectron2.utils.comm as comm
 import torch
 import torch.distributed as dist
 from detectron2.engine import launch as detectron2_launch
+from detectron2.engine.launch import DEFAULT_TIMEOUT
 
 __all__ = ["launch"]
 
@@ -44,6 +45,6 @@ def _join_torchrun() -> None:
     has_cuda = torch.cuda.is_available()
     if has_cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if has_cuda else "gloo")
+    dist.init_process_group("nccl" if has_cuda else "gloo", timeout=DEFAULT_TIMEOUT)
     comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
     comm.synchronize()

@@ -54,6 +54,8 @@ def _build_adamw(cfg: CfgNode, model: nn.Module) -> Optimizer:
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
         bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        # Means, deviations and factors: AdamW's decay would pull them to 0 where a class is rare.
+        overrides={name: {"weight_decay": 0.0} for name in ("mu", "sigma", "scales")},
     )
     return maybe_add_gradient_clipping(cfg, torch.optim.AdamW)(
         params,

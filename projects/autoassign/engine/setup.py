@@ -15,6 +15,7 @@ from detectron2.utils.logger import setup_logger
 from ..config import add_autoassign_config
 from ..config_files import get_config_file
 from ..data import register_custom_datasets, resolve_num_classes
+from .hooks import best_metric
 
 __all__ = ["setup_config"]
 
@@ -46,7 +47,8 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
         # detectron2 has mixed precision on CUDA only.
         cfg.SOLVER.AMP.ENABLED = False
     _check_weights_exist(cfg.MODEL.WEIGHTS)
-    if args.eval_only and not args.resume and not cfg.MODEL.WEIGHTS:
+    has_checkpoint = args.resume and os.path.exists(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
+    if args.eval_only and not has_checkpoint and not cfg.MODEL.WEIGHTS:
         raise ValueError(
             "--eval-only has nothing to evaluate: give MODEL.WEIGHTS, or --resume for the last "
             f"checkpoint of OUTPUT_DIR {cfg.OUTPUT_DIR}"
@@ -58,6 +60,8 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     if args.eval_only and not cfg.DATASETS.TEST:
         raise ValueError("--eval-only has nothing to evaluate on: DATASETS.TEST names no dataset")
     resolve_num_classes(cfg)
+    if cfg.DATASETS.TEST:
+        best_metric(cfg)  # raises where there is no such metric
     cfg.freeze()
     # It copies the file's text into the log, and knows paths only.
     default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_file}))
@@ -75,6 +79,13 @@ def _check_weights_exist(weights: str) -> None:
 def _refuse_to_overwrite(output_dir: str) -> None:
     marker = os.path.join(output_dir, "last_checkpoint")
     if not os.path.exists(marker):
+        metrics = os.path.join(output_dir, "metrics.json")
+        if os.path.exists(metrics) and os.path.getsize(metrics):
+            raise FileExistsError(
+                f"OUTPUT_DIR {output_dir} holds the metrics of a training that ended before its "
+                "first checkpoint: there is nothing to --resume. Give another OUTPUT_DIR, or "
+                "remove this one."
+            )
         return
     with open(marker) as file:
         last = file.read().strip()

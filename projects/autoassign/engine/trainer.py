@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from ..checkpoint import PointCheckpointer
 from ..data import CheckedDatasetMapper
 from ..evaluation import FastCOCOEvaluator
-from .hooks import AveragedWeights, BestCheckpointer
+from .hooks import AveragedWeights, BestCheckpointer, best_metric
 from .optimizer import build_optimizer
 
 __all__ = ["Trainer"]
@@ -81,7 +81,7 @@ class Trainer(DefaultTrainer):
                 result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, partial(self._test, average)))
                 if cfg.DATASETS.TEST and comm.is_main_process():
                     result.append(
-                        BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, _best_metric(cfg))
+                        BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, best_metric(cfg))
                     )
             else:
                 result.append(hook)
@@ -136,10 +136,3 @@ class Trainer(DefaultTrainer):
         if len(cfg.DATASETS.TEST) > 1:
             folder = os.path.join(folder, dataset_name)
         return FastCOCOEvaluator(dataset_name, tasks=("bbox",), output_dir=folder)
-
-
-def _best_metric(cfg: CfgNode) -> str:
-    """Name of ``TEST.BEST_METRIC`` in the event storage, of the first of several datasets."""
-    if len(cfg.DATASETS.TEST) == 1:
-        return cfg.TEST.BEST_METRIC
-    return f"{cfg.DATASETS.TEST[0]}/{cfg.TEST.BEST_METRIC}"
