@@ -10,6 +10,8 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["negative_focal_loss"]
 
+_ELEMENTS_AT_ONCE = 2**17
+
 
 def negative_focal_loss(
     cls_logits: Tensor, obj_logits: Tensor | None, weights: Tensor | None = None
@@ -36,22 +38,30 @@ class _NegativeFocalLoss(torch.autograd.Function):
     def forward(
         ctx: Any, cls_logits: Tensor, obj_logits: Tensor | None, weights: Tensor | None
     ) -> Tensor:
-        cls_prob = cls_logits.sigmoid()
         obj_prob = None if obj_logits is None else obj_logits.sigmoid()
-        q = cls_prob.clone() if obj_prob is None else cls_prob * obj_prob[..., None]
-        if weights is not None:
-            q.mul_(weights)
-        # Where q rounds to 1 both sigmoids do, and their slopes 1 - σ make the gradient 0.
-        complement = torch.sub(1, q).clamp_(min=torch.finfo(q.dtype).eps)
-        log_complement = complement.log()
-        loss = -(q.square().mul_(log_complement)).sum()
-
-        # d loss / dq · q, with -dq²·log(1 - q)/dq = q² / (1 - q) - 2 q log(1 - q)
-        grad = q.square().div_(complement).addcmul_(q, log_complement, value=-2).mul_(q)
-        grad_obj = None
-        if obj_prob is not None:
-            grad_obj = grad.sum(dim=-1).mul_(1 - obj_prob)
-        ctx.save_for_backward(grad.sub_(cls_prob.mul_(grad)), grad_obj)
+        grad_cls = torch.empty_like(cls_logits)
+        grad_obj = None if obj_prob is None else torch.zeros_like(obj_prob)
+        loss = cls_logits.new_zeros(())
+        # A few classes at a time: what lies between logits and gradient stays in the cache.
+        step = max(1, _ELEMENTS_AT_ONCE // max(1, cls_logits[..., 0].numel()))
+        for first in range(0, cls_logits.shape[-1], step):
+            classes = slice(first, first + step)
+            cls_prob = cls_logits[..., classes].sigmoid()
+            q = cls_prob.clone() if obj_prob is None else cls_prob * obj_prob[..., None]
+            if weights is not None:
+                q.mul_(weights[..., classes])
+            # Where q rounds to 1 both sigmoids do, and their slopes 1 - σ make the gradient 0.
+            complement = torch.sub(1, q).clamp_(min=torch.finfo(q.dtype).eps)
+            term = complement.log().mul_(q).mul_(q)  # q² log(1 - q)
+            loss -= term.sum()
+            # q · d loss / dq = q³ / (1 - q) - 2 q² log(1 - q), and dq / d logit = q (1 - σ(logit))
+            slope = q.pow_(3).div_(complement).sub_(term, alpha=2)
+            if grad_obj is not None:
+                grad_obj += slope.sum(dim=-1)
+            grad_cls[..., classes] = slope.addcmul_(slope, cls_prob, value=-1)
+        if grad_obj is not None:
+            grad_obj *= 1 - obj_prob
+        ctx.save_for_backward(grad_cls, grad_obj)
         return loss
 
     @staticmethod
