@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import autoassign.losses as losses_module
 from autoassign.losses import negative_focal_loss
 
 
@@ -63,8 +64,10 @@ def test_gradient_is_that_of_finite_differences(with_objectness, with_weights):
     assert torch.autograd.gradcheck(loss, (cls_logits, obj_logits))
 
 
+@pytest.mark.parametrize("classes_at_once", [1, 2, 3])
 @with_and_without
-def test_equals_the_formula(with_objectness, with_weights):
+def test_equals_the_formula(monkeypatch, with_objectness, with_weights, classes_at_once):
+    monkeypatch.setattr(losses_module, "_LOGITS_AT_ONCE_CPU", 10 * classes_at_once)
     gradients, losses = [], []
     for function in (negative_focal_loss, formula):
         cls_logits, obj_logits, weights = random_inputs()

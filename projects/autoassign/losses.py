@@ -10,7 +10,9 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["negative_focal_loss"]
 
-_ELEMENTS_AT_ONCE = 2**17
+# Logits that are handled at once: few enough for a CPU's cache, enough to fill a GPU.
+_LOGITS_AT_ONCE_CPU = 2**17
+_LOGITS_AT_ONCE_GPU = 2**24
 
 
 def negative_focal_loss(
@@ -42,8 +44,9 @@ class _NegativeFocalLoss(torch.autograd.Function):
         grad_cls = torch.empty_like(cls_logits)
         grad_obj = None if obj_prob is None else torch.zeros_like(obj_prob)
         loss = cls_logits.new_zeros(())
-        # A few classes at a time: what lies between logits and gradient stays in the cache.
-        step = max(1, _ELEMENTS_AT_ONCE // max(1, cls_logits[..., 0].numel()))
+        # A few classes at a time: what lies between logits and gradient is short-lived.
+        at_once = _LOGITS_AT_ONCE_CPU if cls_logits.device.type == "cpu" else _LOGITS_AT_ONCE_GPU
+        step = max(1, at_once // max(1, cls_logits[..., 0].numel()))
         for first in range(0, cls_logits.shape[-1], step):
             classes = slice(first, first + step)
             cls_prob = cls_logits[..., classes].sigmoid()
