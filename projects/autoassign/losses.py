@@ -42,7 +42,7 @@ class _NegativeFocalLoss(torch.autograd.Function):
     ) -> Tensor:
         obj_prob = None if obj_logits is None else obj_logits.sigmoid()
         grad_cls = torch.empty_like(cls_logits)
-        grad_obj = None if obj_prob is None else torch.zeros_like(obj_prob)
+        grad_obj = torch.zeros_like(cls_logits[..., 0])
         loss = cls_logits.new_zeros(())
         # A few classes at a time: what lies between logits and gradient is short-lived.
         at_once = _LOGITS_AT_ONCE_CPU if cls_logits.device.type == "cpu" else _LOGITS_AT_ONCE_GPU
@@ -59,12 +59,10 @@ class _NegativeFocalLoss(torch.autograd.Function):
             loss -= term.sum()
             # q · d loss / dq = q³ / (1 - q) - 2 q² log(1 - q), and dq / d logit = q (1 - σ(logit))
             slope = q.pow_(3).div_(complement).sub_(term, alpha=2)
-            if grad_obj is not None:
+            if obj_prob is not None:
                 grad_obj += slope.sum(dim=-1)
             grad_cls[..., classes] = slope.addcmul_(slope, cls_prob, value=-1)
-        if grad_obj is not None:
-            grad_obj *= 1 - obj_prob
-        ctx.save_for_backward(grad_cls, grad_obj)
+        ctx.save_for_backward(grad_cls, None if obj_prob is None else grad_obj.mul_(1 - obj_prob))
         return loss
 
     @staticmethod
