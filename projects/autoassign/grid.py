@@ -95,7 +95,7 @@ class Grid:
         return torch.cat((locations, filler)).view(-1, _TILE_SIDE**2)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def make_grid(
     strides: tuple[int, ...], sizes: tuple[tuple[int, int], ...], device: torch.device
 ) -> Grid:
