@@ -10,7 +10,13 @@ import numpy as np
 from detectron2.data import detection_utils
 from PIL import Image
 
-__all__ = ["READ_ERRORS", "check_image_files", "check_pixel_format", "fill_missing_sizes"]
+__all__ = [
+    "READ_ERRORS",
+    "check_image_files",
+    "check_pixel_format",
+    "fill_missing_sizes",
+    "read_image",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +87,7 @@ def fill_missing_sizes(records: list[dict]) -> list[dict]:
 def _read_size(record: dict) -> dict[str, int]:
     file_name = record["file_name"]
     try:
-        height, width = _read_image(file_name).shape[:2]
+        height, width = read_image(file_name).shape[:2]
     except READ_ERRORS as error:
         raise ValueError(f"{file_name}: the image cannot be read: {error}") from error
     return {"height": height, "width": width}
@@ -89,14 +95,21 @@ def _read_size(record: dict) -> dict[str, int]:
 
 def _can_be_read(file_name: str) -> bool:
     try:
-        _read_image(file_name)
+        read_image(file_name)
     except READ_ERRORS:
         return False
     return True
 
 
-def _read_image(file_name: str) -> np.ndarray:
-    # As the mapper reads it: decoded to the end, and turned as its EXIF data says.
+def read_image(file_name: str) -> np.ndarray:
+    """Read an image as the mapper reads it: decoded to the end, turned as its EXIF data says.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+
+    Raises:
+        one of READ_ERRORS: the file is missing or broken, or has more than 8 bits a channel.
+    """
     check_pixel_format(file_name)
     return detection_utils.read_image(file_name, format="BGR")
 

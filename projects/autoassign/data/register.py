@@ -17,14 +17,14 @@ from .coco import CocoSplit, coco_splits
 from .image_files import check_image_files, fill_missing_sizes
 from .voc import VocSplit, voc_splits
 
-__all__ = ["register_custom_datasets"]
+__all__ = ["FORMATS", "register_custom_datasets"]
 
 logger = logging.getLogger(__name__)
 
 Split = CocoSplit | VocSplit
 
 # Format -> what turns cfg.DATASETS.CUSTOM into training and test splits.
-_FORMATS: dict[str, Callable[[CfgNode], tuple[Sequence[Split], Sequence[Split]]]] = {
+FORMATS: dict[str, Callable[[CfgNode], tuple[Sequence[Split], Sequence[Split]]]] = {
     "coco": coco_splits,
     "voc": voc_splits,
 }
@@ -52,11 +52,11 @@ def register_custom_datasets(cfg: CfgNode) -> None:
     custom = cfg.DATASETS.CUSTOM
     if not custom.FORMAT:
         return
-    if custom.FORMAT not in _FORMATS:
+    if custom.FORMAT not in FORMATS:
         raise ValueError(
-            f"DATASETS.CUSTOM.FORMAT is {custom.FORMAT!r}; allowed: {', '.join(_FORMATS)}"
+            f"DATASETS.CUSTOM.FORMAT is {custom.FORMAT!r}; allowed: {', '.join(FORMATS)}"
         )
-    train, test = _FORMATS[custom.FORMAT](custom)
+    train, test = FORMATS[custom.FORMAT](custom)
     if not train and not test:
         raise ValueError("DATASETS.CUSTOM.FORMAT is set: name splits in its TRAIN, TEST or both")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -17,7 +18,13 @@ from ..config_files import get_config_file
 from ..data import register_custom_datasets, resolve_num_classes
 from .hooks import best_metric
 
-__all__ = ["setup_config"]
+__all__ = [
+    "check_weights_exist",
+    "find_config",
+    "load_config",
+    "setup_config",
+    "use_cpu_without_cuda",
+]
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
@@ -32,21 +39,10 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
         FileNotFoundError: the config file, the weights or a part of the data is missing.
         FileExistsError: the output folder holds a training that this one would overwrite.
     """
-    cfg = get_cfg()
-    add_autoassign_config(cfg)
-    config_file = args.config_file
-    if config_file and not os.path.exists(config_file):
-        config_file = get_config_file(config_file)
-    if config_file:
-        cfg.merge_from_file(config_file)
-    cfg.merge_from_list(args.opts)
-
-    on_cpu = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
-    if on_cpu:
-        cfg.MODEL.DEVICE = "cpu"
-        # detectron2 has mixed precision on CUDA only.
-        cfg.SOLVER.AMP.ENABLED = False
-    _check_weights_exist(cfg.MODEL.WEIGHTS)
+    config_file = find_config(args.config_file)
+    cfg = load_config(config_file, args.opts)
+    on_cpu = use_cpu_without_cuda(cfg)
+    check_weights_exist(cfg.MODEL.WEIGHTS)
     has_checkpoint = args.resume and os.path.exists(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
     if args.eval_only and not has_checkpoint and not cfg.MODEL.WEIGHTS:
         raise ValueError(
@@ -70,7 +66,51 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def _check_weights_exist(weights: str) -> None:
+def find_config(config_file: str) -> str:
+    """The path of a config file that is named by its path, or as the package ships it; "" is "".
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    if config_file and not os.path.exists(config_file):
+        return get_config_file(config_file)
+    return config_file
+
+
+def load_config(config_file: str, opts: Sequence[str]) -> CfgNode:
+    """The project's config with the values of a file and of the command line.
+
+    Args:
+        config_file: see :func:`find_config`; "" for the defaults.
+        opts: KEY VALUE pairs that override the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    cfg = get_cfg()
+    add_autoassign_config(cfg)
+    path = find_config(config_file)
+    if path:
+        cfg.merge_from_file(path)
+    cfg.merge_from_list(list(opts))
+    return cfg
+
+
+def use_cpu_without_cuda(cfg: CfgNode) -> bool:
+    """Set a CUDA device that is not there to the CPU; returns whether that was so."""
+    if not cfg.MODEL.DEVICE.startswith("cuda") or torch.cuda.is_available():
+        return False
+    cfg.MODEL.DEVICE = "cpu"
+    # detectron2 has mixed precision on CUDA only.
+    cfg.SOLVER.AMP.ENABLED = False
+    return True
+
+
+def check_weights_exist(weights: str) -> None:
+    """
+    Raises:
+        FileNotFoundError: ``MODEL.WEIGHTS`` names a local file that is not there.
+    """
     path = weights.split("?")[0]  # "?matching_heuristics=True" is detectron2's
     if path and "://" not in path and not os.path.isfile(path):
         raise FileNotFoundError(f"MODEL.WEIGHTS: {path} does not exist")

@@ -1,0 +1,117 @@
+"""From sources to files: nothing larger than a batch is held in memory."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from .drawing import draw_detections
+from .predictor import Predictor
+from .sources import ImageFile, Source, UnreadableError, Video
+from .writers import DetectionFiles, VideoFile, write_image
+
+__all__ = ["Runner"]
+
+# An image, what images.json says of it, and what takes the drawn image.
+_Item = tuple[np.ndarray, dict[str, Any], Callable[[np.ndarray], None]]
+
+
+class Runner:
+    """Predicts on sources and writes drawn images and videos, and the detections.
+
+    What cannot be read is named on stderr, and the rest goes on.
+
+    Attributes:
+        num_images: images and frames written so far.
+        num_unreadable: sources that could not be read so far.
+    """
+
+    def __init__(
+        self, predictor: Predictor, folder: Path, *, max_frames: int | None = None
+    ) -> None:
+        """
+        Args:
+            predictor: its batch size is also how many images are read at a time.
+            folder: for the files of :class:`~autoassign.inference.writers.DetectionFiles` and,
+                under the names of the sources, what is drawn. It is made where it is missing.
+            max_frames: frames of each video or camera, at most; None for all.
+        """
+        self.num_images = 0
+        self.num_unreadable = 0
+        self._predictor = predictor
+        self._folder = folder
+        self._max_frames = max_frames
+
+    def run(self, sources: Sequence[Source]) -> None:
+        """Predict on all sources.
+
+        A KeyboardInterrupt ends a camera; at any other time it is raised. After any exception
+        the files hold what was done until then.
+
+        Raises:
+            OSError: something cannot be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        images = [source for source in sources if isinstance(source, ImageFile)]
+        videos = [source for source in sources if isinstance(source, Video)]
+        with DetectionFiles(self._folder, self._predictor.metadata) as files:
+            if images:
+                with tqdm(total=len(images), unit="image") as progress:
+                    self._predict(self._image_items(images, progress), files, progress)
+            for video in videos:
+                try:
+                    self._run_video(video, files)
+                except UnreadableError as error:
+                    self._report(video, error)
+                except KeyboardInterrupt:
+                    if not video.is_camera:
+                        raise
+
+    def _image_items(self, sources: Iterable[ImageFile], progress: tqdm) -> Iterator[_Item]:
+        for source in sources:
+            try:
+                image = source.read()
+            except UnreadableError as error:
+                self._report(source, error)
+                progress.update()
+            else:
+                entry = {"file_name": source.name, "source": source.path}
+                yield image, entry, partial(write_image, self._folder / source.name)
+
+    def _run_video(self, source: Video, files: DetectionFiles) -> None:
+        video = source.open()
+        total = min(filter(None, (video.num_frames, self._max_frames)), default=None)
+        try:
+            with (
+                VideoFile(self._folder / source.name, video.fps) as drawn,
+                tqdm(desc=source.name, total=total, unit="frame") as progress,
+            ):
+                entry = {"file_name": source.name, "source": source.path}
+                before = self.num_images
+                frames = enumerate(itertools.islice(video, self._max_frames))
+                items = ((image, {**entry, "frame": i}, drawn.write) for i, image in frames)
+                self._predict(items, files, progress)
+        finally:
+            video.close()
+        if self.num_images == before:
+            raise UnreadableError("OpenCV finds no frame in it")
+
+    def _predict(self, items: Iterator[_Item], files: DetectionFiles, progress: tqdm) -> None:
+        while batch := list(itertools.islice(items, self._predictor.batch_size)):
+            results = self._predictor([image for image, _, _ in batch])
+            for (image, entry, write), instances in zip(batch, results, strict=True):
+                files.add(entry, instances)
+                write(draw_detections(image, instances, self._predictor.metadata))
+                self.num_images += 1
+                progress.update()
+
+    def _report(self, source: Source, error: UnreadableError) -> None:
+        self.num_unreadable += 1
+        tqdm.write(f"{source.path}: {error}", file=sys.stderr)

@@ -1,0 +1,163 @@
+"""What predictions are written to, so that an interrupted run leaves what it has done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from detectron2.data import Metadata
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.structures import Instances
+
+__all__ = ["DetectionFiles", "VideoFile", "write_image"]
+
+_MJPG_SUFFIX = ".avi"
+
+
+class _JsonList:
+    """A JSON file that ends in a list which grows; complete JSON after every call."""
+
+    def __init__(self, path: Path, head: str, tail: str) -> None:
+        self._file: BinaryIO = path.open("wb")
+        self._tail = tail.encode()
+        self._file.write(head.encode())
+        self._end = self._file.tell()
+        self._is_empty = True
+        self.extend([])
+
+    def extend(self, items: Iterable[Any]) -> None:
+        text = ",\n".join(json.dumps(item) for item in items)
+        if text and not self._is_empty:
+            text = ",\n" + text
+        self._is_empty = self._is_empty and not text
+        self._file.seek(self._end)
+        self._file.write(text.encode() + self._tail)
+        self._file.flush()
+        self._end = self._file.tell() - len(self._tail)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class DetectionFiles:
+    """Detections in COCO's formats, written as they come.
+
+    * ``detections.json``: a list of ``image_id``, ``category_id``, ``bbox`` (x, y, width and
+      height in pixels) and ``score``, as ``COCO.loadRes`` takes it.
+    * ``images.json``: an annotation file without annotations, as ``COCO`` takes it: ``images``
+      (``id``, ``file_name``, ``height``, ``width``, the input's path as ``source`` and, of a
+      video, ``frame`` from 0) and ``categories``.
+
+    A context manager. Both files are complete JSON at any time.
+    """
+
+    def __init__(self, folder: Path, metadata: Metadata) -> None:
+        """
+        Args:
+            folder: exists.
+            metadata: ``thing_classes`` and ``thing_dataset_id_to_contiguous_id``.
+        """
+        index_of_id = metadata.thing_dataset_id_to_contiguous_id
+        self._id_of_index = {index: category_id for category_id, index in index_of_id.items()}
+        categories = [
+            {"id": self._id_of_index[index], "name": name}
+            for index, name in enumerate(metadata.thing_classes)
+        ]
+        head = f'{{"categories": {json.dumps(categories)},\n"annotations": [],\n"images": [\n'
+        self._images = _JsonList(folder / "images.json", head, "\n]}\n")
+        self._detections = _JsonList(folder / "detections.json", "[\n", "\n]\n")
+        self._num_images = 0
+
+    def add(self, image: dict[str, Any], instances: Instances) -> None:
+        """Write the detections of the next image.
+
+        Args:
+            image: what is known of it, without ``id``, ``height`` and ``width``.
+            instances: on the CPU, in pixels of the image.
+        """
+        self._num_images += 1
+        height, width = instances.image_size
+        image = {"id": self._num_images, **image, "height": height, "width": width}
+        results = instances_to_coco_json(instances, self._num_images)
+        for result in results:
+            result["category_id"] = self._id_of_index[result["category_id"]]
+        # The image first: a result must not refer to one that is not there.
+        self._images.extend([image])
+        self._detections.extend(results)
+
+    def __enter__(self) -> DetectionFiles:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._images.close()
+        self._detections.close()
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an image, and the folders above it.
+
+    Args:
+        path: its suffix names the format.
+        image: (H, W, 3) uint8, BGR.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), image):
+        raise OSError(f"{path}: the image cannot be written")
+
+
+class VideoFile:
+    """A video that is written frame by frame; the first one sets the size.
+
+    A context manager; the file can be played once it is closed.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        """
+        Args:
+            path: ``.avi`` is written as Motion JPEG, everything else as MPEG-4.
+            fps: frames a second.
+        """
+        self._path = path
+        self._fps = fps
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, image: np.ndarray) -> None:
+        """Append a frame, (H, W, 3) uint8, BGR.
+
+        Raises:
+            OSError: the video cannot be written.
+        """
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            codec = "MJPG" if self._path.suffix.lower() == _MJPG_SUFFIX else "mp4v"
+            size = (image.shape[1], image.shape[0])
+            fourcc = cv2.VideoWriter.fourcc(*codec)
+            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, size)
+            if not self._writer.isOpened():
+                raise OSError(f"{self._path}: OpenCV cannot write this video (codec {codec})")
+        self._writer.write(image)
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.release()

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+import torch
+from detectors import CLASS_NAMES, assert_same, detector_cfg, picture
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+from PIL import Image
+
+from autoassign.inference import Predictor
+
+
+def test_it_is_the_detector_on_the_resized_image_with_boxes_scaled_back(weights):
+    image = picture(100, 160)
+    [ours] = Predictor(detector_cfg(weights))([image])
+
+    cfg = detector_cfg(weights)
+    model = build_model(cfg).eval()
+    DetectionCheckpointer(model).load(weights)
+    # 96 pixels on the shorter side.
+    resized = np.array(Image.fromarray(image).resize((154, 96), Image.Resampling.BILINEAR))
+    with torch.no_grad():
+        [output] = model([{"image": torch.from_numpy(resized).permute(2, 0, 1)}])
+    theirs = output["instances"]
+    scale = torch.tensor([160 / 154, 100 / 96, 160 / 154, 100 / 96])
+    assert len(ours) == len(theirs) > 0
+    torch.testing.assert_close(ours.scores, theirs.scores)
+    torch.testing.assert_close(ours.pred_boxes.tensor, theirs.pred_boxes.tensor * scale)
+    assert ours.image_size == (100, 160)
+
+
+def test_images_of_different_sizes_together_equal_one_by_one(weights):
+    sizes = [(100, 160), (160, 100), (96, 96), (100, 160), (40, 300), (101, 160)]
+    images = [picture(*size, seed=seed) for seed, size in enumerate(sizes)]
+    predictor = Predictor(detector_cfg(weights), batch_size=3)
+    together = predictor(images)
+    for image, result in zip(images, together, strict=True):
+        assert_same(result, predictor([image])[0])
+
+
+def test_no_more_images_than_the_batch_size_go_through_the_network_at_once(weights):
+    predictor = Predictor(detector_cfg(weights), batch_size=2)
+    sizes = []
+    predictor.model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    predictor([picture(64, 64, seed) for seed in range(5)])
+    assert sizes == [2, 2, 1]
+
+
+def test_no_image_gives_no_result(weights):
+    assert Predictor(detector_cfg(weights))([]) == []
+
+
+def test_images_are_turned_into_the_channel_order_of_the_config(weights):
+    image = picture(64, 96)
+    [bgr] = Predictor(detector_cfg(weights))([image])
+    [rgb] = Predictor(detector_cfg(weights, "INPUT.FORMAT", "RGB"))([image[:, :, ::-1]])
+    assert_same(rgb, bgr)
+
+
+def test_only_the_wanted_classes_are_found_and_the_others_take_no_place(weights):
+    image = picture(128, 128)
+    everything = Predictor(detector_cfg(weights, "TEST.DETECTIONS_PER_IMAGE", 100_000))([image])[0]
+    wanted = everything[(everything.pred_classes == 1) | (everything.pred_classes == 4)][:8]
+    predictor = Predictor(detector_cfg(weights), classes=["elk", "bee"], class_names=CLASS_NAMES)
+    assert_same(predictor([image])[0], wanted)
+
+
+def test_an_unknown_class_is_an_error_that_lists_the_known_ones(weights):
+    with pytest.raises(ValueError, match=r"no class 'cat'.*ant, bee, cow, dog, elk"):
+        Predictor(detector_cfg(weights), classes=["bee", "cat"], class_names=CLASS_NAMES)
+
+
+def test_the_number_of_classes_may_come_from_the_weights(weights):
+    predictor = Predictor(detector_cfg(weights, "MODEL.POINT_HEAD.NUM_CLASSES", 0))
+    assert predictor.metadata.thing_classes == [f"class {index}" for index in range(5)]
+    assert_same(
+        predictor([picture(64, 64)])[0], Predictor(detector_cfg(weights))([picture(64, 64)])[0]
+    )
+
+
+def test_the_config_is_not_changed(weights):
+    cfg = detector_cfg(weights, "MODEL.POINT_HEAD.NUM_CLASSES", 0)
+    cfg.freeze()
+    Predictor(cfg)
+    assert cfg.MODEL.POINT_HEAD.NUM_CLASSES == 0
+
+
+def test_weights_are_needed():
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS is empty"):
+        Predictor(detector_cfg(""))
+
+
+def test_weights_that_do_not_exist_are_named():
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth does not exist"):
+        Predictor(detector_cfg("nowhere.pth"))
+
+
+def test_weights_of_other_shapes_are_an_error_in_any_case(weights):
+    options = ("MODEL.POINT_HEAD.NUM_CLASSES", 2, "MODEL.WEIGHTS_SKIP_MISMATCHED", True)
+    with pytest.raises(ValueError, match=r"do not fit.*\(5, 32, 3, 3\) in the file"):
+        Predictor(detector_cfg(weights, *options))
+
+
+def test_weights_of_a_backbone_alone_are_an_error(weights, tmp_path):
+    model = torch.load(weights)["model"]
+    backbone = {name: x for name, x in model.items() if name.startswith("backbone.")}
+    torch.save({"model": backbone}, tmp_path / "backbone.pth")
+    with pytest.raises(ValueError, match=r"lack .* head\."):
+        Predictor(detector_cfg(str(tmp_path / "backbone.pth")))
+
+
+def test_what_the_assignment_has_learned_is_not_needed(weights, tmp_path):
+    model = torch.load(weights)["model"]
+    rest = {name: x for name, x in model.items() if not name.startswith("label_assignment.")}
+    assert len(rest) < len(model)
+    torch.save({"model": rest}, tmp_path / "rest.pth")
+    Predictor(detector_cfg(str(tmp_path / "rest.pth")))
+
+
+@pytest.mark.parametrize("num_classes", [0, 5])
+def test_a_file_that_is_no_checkpoint_is_an_error_that_names_it(tmp_path, num_classes):
+    path = tmp_path / "broken.pth"
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match=r"broken\.pth"):
+        Predictor(detector_cfg(str(path), "MODEL.POINT_HEAD.NUM_CLASSES", num_classes))
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8)]
+)
+def test_an_array_that_is_no_image_is_an_error(weights, image):
+    with pytest.raises(ValueError, match="image 1 is"):
+        Predictor(detector_cfg(weights))([picture(8, 8), image])
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "message"),
+    [
+        (("INPUT.FORMAT", "L"), {}, r"INPUT\.FORMAT is 'L'; allowed: BGR, RGB"),
+        ((), {"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_values_that_are_not_allowed(weights, options, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Predictor(detector_cfg(weights, *options), **arguments)

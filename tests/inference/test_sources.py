@@ -1,0 +1,96 @@
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from autoassign.inference.sources import ImageFile, UnreadableError, Video, find_sources
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """Empty files in a folder that the test runs in."""
+    for name in ("a/1.jpg", "a/b/1.JPG", "a/b/2.png", "c/1.jpg", "c/notes.txt", "c/clip.webm"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(*inputs: str) -> list[str]:
+    return [source.name for source in find_sources(inputs)]
+
+
+def test_a_folder_means_the_images_below_it(folder):
+    assert names("a") == ["1.jpg", "b/1.JPG", "b/2.png"]
+    assert names("c") == ["1.jpg"]
+
+
+def test_names_of_a_pattern_are_relative_to_what_precedes_its_wildcard(folder):
+    assert names("a/*.jpg") == ["1.jpg"]
+    assert names("**/1.*") == ["a/1.jpg", "a/b/1.JPG", "c/1.jpg"]
+
+
+def test_two_files_do_not_get_one_name(folder):
+    assert names("a/1.jpg", "a/b/1.JPG", "c/1.jpg") == ["1.jpg", "1_2.JPG", "1_3.jpg"]
+
+
+def test_a_file_that_is_meant_twice_is_taken_once(folder):
+    assert names("a/1.jpg", "a", str(folder / "a/1.jpg")) == ["1.jpg", "b/1.JPG", "b/2.png"]
+
+
+def test_a_file_with_the_characters_of_a_pattern_is_a_file(folder):
+    (folder / "x[1].jpg").touch()
+    assert names("x[1].jpg") == ["x[1].jpg"]
+
+
+def test_files_of_other_formats_get_a_suffix_that_can_be_written(folder):
+    image, video = find_sources(["c/notes.txt", "c/clip.webm"])
+    assert (type(image), image.name) == (ImageFile, "notes.txt.png")
+    assert (type(video), video.name) == (Video, "clip.webm.mp4")
+
+
+def test_a_camera(folder):
+    [camera] = find_sources(["camera:0"])
+    assert camera.is_camera
+    assert camera.name == "camera_0.mp4"
+
+
+@pytest.mark.parametrize("text", ["gone.jpg", "gone/", "*.gone", "empty"])
+def test_an_input_that_means_nothing_is_named(folder, text):
+    (folder / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=text.replace("*", r"\*")):
+        find_sources(["a", text])
+
+
+def test_a_camera_without_a_number_is_an_error():
+    with pytest.raises(ValueError, match="camera:front"):
+        find_sources(["camera:front"])
+
+
+def test_an_image_is_read_in_bgr_and_turned_as_its_exif_data_says(tmp_path):
+    image = Image.new("RGB", (20, 10), (200, 100, 0))
+    exif = image.getexif()
+    exif[0x0112] = 6  # a quarter turn
+    image.save(tmp_path / "turned.png", exif=exif)
+    [source] = find_sources([str(tmp_path / "turned.png")])
+    pixels = source.read()
+    assert pixels.shape == (20, 10, 3)
+    assert pixels[0, 0].tolist() == [0, 100, 200]
+
+
+@pytest.mark.parametrize("content", ["text", "16 bits", "half"])
+def test_a_file_that_is_no_8_bit_image_is_unreadable(tmp_path, content):
+    path = tmp_path / "x.png"
+    noise = np.random.default_rng(0).integers(0, 65535, (40, 40), dtype=np.uint16)
+    if content == "text":
+        path.write_text("no image")
+    elif content == "16 bits":
+        cv2.imwrite(str(path), noise)
+    else:
+        cv2.imwrite(str(path), noise.astype(np.uint8))
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(UnreadableError, match="cannot be read"):
+        ImageFile(str(path), "x.png").read()
