@@ -1,0 +1,98 @@
+"""How long each run trains, and a config's schedule shortened or stretched to it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from detectron2.config import CfgNode
+
+__all__ = ["Budget", "scale_schedule"]
+
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+# Evaluations of a training whose config asks for the last one only: enough for a curve.
+_NUM_EVALUATIONS = 5
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Length of every run: iterations, seconds of training, or what the config says.
+
+    Attributes:
+        iterations: of each run; None where time or the config decides.
+        seconds: of training, without evaluation; None where iterations or the config decide.
+    """
+
+    iterations: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read "1500" (iterations), "90s", "3min" or "1.5h".
+
+        Raises:
+            ValueError: ``text`` is none of these, or zero.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h)?", text.strip())
+        number = float(match[1]) if match else 0.0
+        if match and match[2] and number > 0:
+            return cls(seconds=number * _SECONDS[match[2]])
+        if match and number.is_integer() and number > 0:
+            return cls(iterations=int(number))
+        raise ValueError(
+            f"the budget is {text!r}; it is a number of iterations (1500) or a time (90s, 3min, "
+            "1.5h), above zero"
+        )
+
+    def __str__(self) -> str:
+        if self.iterations is not None:
+            return f"{self.iterations} iterations"
+        if self.seconds is None:
+            return "the schedule of the first config"
+        if self.seconds < 60:
+            return f"{self.seconds:g} s of training"
+        return f"{self.seconds / 60:g} min of training"
+
+
+def scale_schedule(cfg: CfgNode, iterations: int, fixed: Collection[str] = ()) -> None:
+    """Set ``SOLVER.MAX_ITER``, and all that counts iterations in proportion, in place.
+
+    A ``TEST.EVAL_PERIOD`` of 0 becomes a fifth of the iterations.
+
+    Args:
+        cfg: a config that is not frozen.
+        iterations: the new ``SOLVER.MAX_ITER``.
+        fixed: keys that keep their value.
+
+    Raises:
+        ValueError: the steps of the learning rate fall together.
+    """
+    solver, test = cfg.SOLVER, cfg.TEST
+    ratio = iterations / solver.MAX_ITER
+    solver.MAX_ITER = iterations
+    if "SOLVER.STEPS" not in fixed:
+        solver.STEPS = tuple(round(step * ratio) for step in solver.STEPS)
+    _check_steps(solver)
+    # Zero says "none": it stays, and nothing else becomes it.
+    if solver.WARMUP_ITERS and "SOLVER.WARMUP_ITERS" not in fixed:
+        solver.WARMUP_ITERS = max(1, round(solver.WARMUP_ITERS * ratio))
+    if "SOLVER.CHECKPOINT_PERIOD" not in fixed:
+        solver.CHECKPOINT_PERIOD = max(1, round(solver.CHECKPOINT_PERIOD * ratio))
+    if "TEST.EVAL_PERIOD" not in fixed:
+        if test.EVAL_PERIOD:
+            test.EVAL_PERIOD = max(1, round(test.EVAL_PERIOD * ratio))
+        else:
+            test.EVAL_PERIOD = math.ceil(iterations / _NUM_EVALUATIONS)
+
+
+def _check_steps(solver: CfgNode) -> None:
+    if solver.LR_SCHEDULER_NAME != "WarmupMultiStepLR":
+        return  # the others do not read them
+    used = [step for step in solver.STEPS if step <= solver.MAX_ITER]  # as detectron2 does
+    if used != sorted(set(used)) or any(not 0 < step < solver.MAX_ITER for step in used):
+        raise ValueError(
+            f"{solver.MAX_ITER} iterations are too few for SOLVER.STEPS, which become "
+            f"{solver.STEPS}: give a longer budget, or SOLVER.STEPS on the command line"
+        )
