@@ -8,6 +8,8 @@ tolerance or no file could be compared.
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autoassign.assignment import AutoAssign, GroundTruth, Predictions
+from autoassign.assignment import ATSS, DSLA, FCOS, AutoAssign, GroundTruth, Predictions
+from autoassign.assignment.point_targets import centerness, pair_ltrb
 from autoassign.grid import Grid, make_grid
 
 # Precision → greatest relative error of losses, and of gradients and weights relative to the
@@ -42,10 +45,18 @@ class Row(NamedTuple):
 
 
 class Inputs:
-    """The tensors of a file, as leaves that collect gradients."""
+    """The tensors of a file, predictions (if it has any) as leaves that collect gradients."""
 
-    def __init__(self, vectors: Vectors, dtype: torch.dtype, device: torch.device) -> None:
-        num_levels = len(vectors["strides"])
+    def __init__(
+        self,
+        vectors: Vectors,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        offset: float = 0.0,
+    ) -> None:
+        strides = tuple(int(s) for s in vectors["strides"])
+        num_levels = len(strides)
         self.leaves = {
             f"{name}_{i}": torch.tensor(
                 vectors[f"{name}_{i}"], dtype=dtype, device=device, requires_grad=True
@@ -55,14 +66,16 @@ class Inputs:
             if f"{name}_{i}" in vectors
         }
         self.num_levels = num_levels
-        cls_logits = self.levels("cls_logits")
+        height, width = vectors["image_size"].tolist()
         self.grid: Grid = make_grid(
-            tuple(int(s) for s in vectors["strides"]),
-            tuple((x.shape[2], x.shape[3]) for x in cls_logits),
+            strides,
+            tuple((math.ceil(height / s), math.ceil(width / s)) for s in strides),
             device,
+            offset,
         )
-        boxes = [vectors[f"gt_boxes_{j}"] for j in range(len(cls_logits[0]))]
-        classes = [vectors[f"gt_classes_{j}"] for j in range(len(cls_logits[0]))]
+        num_images = sum(name.startswith("gt_boxes_") for name in vectors)
+        boxes = [vectors[f"gt_boxes_{j}"] for j in range(num_images)]
+        classes = [vectors[f"gt_classes_{j}"] for j in range(num_images)]
         self.gt = GroundTruth(
             boxes=torch.tensor(np.concatenate(boxes), dtype=dtype, device=device),
             classes=torch.tensor(np.concatenate(classes), device=device),
@@ -73,9 +86,18 @@ class Inputs:
         """The (N, ·, H, W) tensors of all levels."""
         return [self.leaves[f"{name}_{i}"] for i in range(self.num_levels)]
 
-    def predictions(self) -> Predictions:
+    def predictions(self, *, ltrb_in_strides: bool = False) -> Predictions:
         obj_logits = self.levels("obj_logits") if "obj_logits_0" in self.leaves else None
-        return Predictions.from_levels(self.levels("cls_logits"), self.levels("ltrb"), obj_logits)
+        ltrb = self.levels("ltrb")
+        if ltrb_in_strides:
+            ltrb = [x * s for x, s in zip(ltrb, self.grid.strides, strict=True)]
+        return Predictions.from_levels(self.levels("cls_logits"), ltrb, obj_logits)
+
+    def per_level(self, name: str, values: Tensor) -> dict[str, Tensor]:
+        """(N·R, ...) values as (N, Hi·Wi, ...) of each level."""
+        values = values.view(len(self.gt.counts), self.grid.num_locations, *values.shape[1:])
+        levels = values.split([h * w for h, w in self.grid.sizes], dim=1)
+        return {f"{name}_{i}": level for i, level in enumerate(levels)}
 
     def gradients(self) -> dict[str, Tensor]:
         return {f"grad_{name}": leaf.grad for name, leaf in self.leaves.items()}
@@ -111,8 +133,83 @@ def compute_autoassign(
     }
 
 
+def compute_dsla(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """Losses, gradients, labels before IoU coupling and box targets under the file's names."""
+    options = json.loads(str(vectors["options"]))
+    inputs = Inputs(vectors, dtype, device)
+    assignment = DSLA(
+        center_sampling_radius=(
+            options["center_sampling_radius"] if options["center_sampling"] else None
+        ),
+        relaxation=(
+            options["interval_relaxation_factor"] if options["interval_relaxation"] else None
+        ),
+        core_zone=options["core_zone"],
+        iou_coupling=options["iou_coupling"],
+        box_loss=options["box_loss"],
+        cls_loss_weight=options["loss_cls_weight"],
+    )
+    predictions = inputs.predictions(ltrb_in_strides=options["normalize_by_stride"])
+    losses, _ = assignment(predictions, inputs.grid, inputs.gt)
+    sum(losses.values()).backward()
+
+    labels = assignment.smooth_labels(inputs.grid, inputs.gt)
+    winners = assignment.positives(labels, predictions)
+    at = labels.pairs.batch_locations[winners]
+    num_images, num_locations, num_classes = predictions.cls_logits.shape
+    # The file has the greatest label of each class, not only that of the class that stays.
+    scores = torch.zeros(num_images * num_locations * num_classes, dtype=dtype, device=device)
+    place = labels.pairs.batch_locations * num_classes + inputs.gt.classes[labels.pairs.objects]
+    scores = scores.scatter_reduce(0, place, labels.label, "amax").view(-1, num_classes)
+    ltrb = torch.zeros(num_images * num_locations, 4, dtype=dtype, device=device)
+    ltrb[at] = pair_ltrb(labels.pairs, inputs.grid, inputs.gt)[winners]
+    if options["normalize_by_stride"]:
+        ltrb /= inputs.grid.location_strides.repeat(num_images)[:, None]
+    return {
+        **losses,
+        **inputs.gradients(),
+        **inputs.per_level("target_scores", scores),
+        **inputs.per_level("target_ltrb", ltrb),
+    }
+
+
+def compute_fcos(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """Labels, box targets and center-ness targets under the file's names."""
+    inputs = Inputs(vectors, dtype, device, offset=0.5)
+    pairs, _, winners = FCOS().assign(inputs.grid, inputs.gt)
+    positives = pairs.select(winners)
+    at = positives.batch_locations
+    num_images, num_locations = len(inputs.gt.counts), inputs.grid.num_locations
+    labels = torch.full((num_images * num_locations,), -1, device=device)
+    labels[at] = inputs.gt.classes[positives.objects]
+    target = pair_ltrb(positives, inputs.grid, inputs.gt)
+    ltrb = torch.zeros(num_images * num_locations, 4, dtype=dtype, device=device)
+    ltrb[at] = target / inputs.grid.location_strides[positives.locations, None]
+    target_centerness = torch.zeros(num_images * num_locations, dtype=dtype, device=device)
+    target_centerness[at] = centerness(target)
+    return {
+        **inputs.per_level("labels", labels),
+        **inputs.per_level("target_ltrb", ltrb),
+        **inputs.per_level("target_centerness", target_centerness),
+    }
+
+
+def compute_atss(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """The object that each location learns, or -1, under the file's names."""
+    inputs = Inputs(vectors, dtype, device)
+    pairs, _, winners = ATSS().assign(inputs.grid, inputs.gt)
+    positives = pairs.select(winners)
+    assigned = torch.full((len(inputs.gt.counts), inputs.grid.num_locations), -1, device=device)
+    nth = positives.objects - inputs.gt.first_object[inputs.gt.image_index[positives.objects]]
+    assigned.view(-1)[positives.batch_locations] = nth
+    return {f"assigned_{j}": row for j, row in enumerate(assigned)}
+
+
 RUNNERS: dict[str, Callable[[Vectors, torch.dtype, torch.device], dict[str, Tensor]]] = {
     "autoassign": compute_autoassign,
+    "dsla": compute_dsla,
+    "fcos": compute_fcos,
+    "atss": compute_atss,
 }
 
 
@@ -142,6 +239,8 @@ def compare(path: Path, device: torch.device) -> Iterator[Row]:
     for dtype, (loss_tolerance, tensor_tolerance) in TOLERANCES.items():
         for name, actual in runner(vectors, dtype, device).items():
             tolerance = loss_tolerance if actual.dim() == 0 else tensor_tolerance
+            if not actual.is_floating_point():
+                tolerance = 0.0  # labels and indices
             yield Row(path.name, dtype, name, relative_error(name, actual, vectors), tolerance)
 
 

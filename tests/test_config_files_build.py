@@ -4,7 +4,6 @@ from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
 
 from autoassign import add_autoassign_config, config_files, get_config_file
-from autoassign.detector import PointDetector
 from autoassign.engine.optimizer import build_optimizer
 
 FOLDER = next(folder for folder in config_files._CONFIG_FOLDERS if folder.is_dir())
@@ -28,7 +27,7 @@ def test_every_config_builds_its_detector_optimizer_and_schedule(name):
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.POINT_HEAD.NUM_CLASSES = cfg.MODEL.POINT_HEAD.NUM_CLASSES or 3
     model = build_model(cfg)
-    assert isinstance(model, PointDetector)
+    assert type(model).__name__ == cfg.MODEL.META_ARCHITECTURE
     build_lr_scheduler(cfg, build_optimizer(cfg, model))
 
 
@@ -84,3 +83,59 @@ def test_the_13_epoch_recipe_differs_in_its_schedule_only():
     for cfg in (one, other):
         cfg.SOLVER.STEPS, cfg.SOLVER.MAX_ITER, cfg.OUTPUT_DIR = (), 0, ""
     assert one == other
+
+
+def test_the_dsla_recipe_is_that_of_the_training_log_with_all_three_parts_on():
+    cfg = load("COCO-Detection/dsla_R_50_FPN_1x.yaml")
+    options = cfg.MODEL.LABEL_ASSIGNMENT.DSLA
+    # The published file has these off, and with it one does not train DSLA.
+    assert options.CORE_ZONE
+    assert options.INTERVAL_RELAXATION
+    assert options.IOU_COUPLING
+    assert (cfg.MODEL.LABEL_ASSIGNMENT.NAME, options.RELAXATION) == ("DSLA", 0.2)
+    assert (options.CENTER_SAMPLING, options.BOX_LOSS, options.CLS_LOSS_WEIGHT) == (
+        False,
+        "iou_log",
+        2.0,
+    )
+    head, solver = cfg.MODEL.POINT_HEAD, cfg.SOLVER
+    assert (head.PRIOR_PROB, head.OBJECTNESS, head.CONV_BIAS) == (0.01, "none", False)
+    assert (head.BOX_ACTIVATION, head.BOX_BIAS, head.DEFORMABLE_LAST_CONV) == ("exp", 0.0, False)
+    assert (head.NORM, cfg.MODEL.FPN.TOP_BLOCK_IN_FEATURE) == ("GN", "p5")
+    assert (solver.OPTIMIZER, solver.BASE_LR, solver.IMS_PER_BATCH) == ("SGD", 0.01, 16)
+    assert (solver.MAX_ITER, solver.STEPS) == (12 * 7330, (8 * 7330, 11 * 7330))
+    assert (solver.WARMUP_METHOD, solver.WARMUP_ITERS) == ("constant", 500)
+    assert abs(solver.WARMUP_FACTOR - 1 / 3) < 1e-6
+    clip = solver.CLIP_GRADIENTS
+    assert (clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE) == (True, "full_model", 35.0)
+    assert (solver.BIAS_LR_FACTOR, solver.WEIGHT_DECAY_BIAS) == (2.0, 0.0)
+
+
+def test_the_base_of_dsla_s_stronger_rows_keeps_the_three_parts_on():
+    cfg = load("Base-DSLA-tricks.yaml")
+    options, head, solver = cfg.MODEL.LABEL_ASSIGNMENT.DSLA, cfg.MODEL.POINT_HEAD, cfg.SOLVER
+    assert options.CORE_ZONE
+    assert options.INTERVAL_RELAXATION
+    assert options.IOU_COUPLING
+    assert (options.CENTER_SAMPLING, options.CENTER_SAMPLING_RADIUS) == (True, 1.5)
+    assert (options.BOX_LOSS, options.CLS_LOSS_WEIGHT) == ("giou", 1.0)
+    assert (head.BOX_ACTIVATION, head.CONV_BIAS, head.DEFORMABLE_LAST_CONV) == ("relu", True, True)
+    assert (solver.MAX_ITER, solver.STEPS) == (24 * 7330, (16 * 7330, 22 * 7330))
+    assert (cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING) == ((640, 800), "range")
+
+
+BIAS_RATE = {"COCO-Detection/dsla_R_50_FPN_1x.yaml": 2.0}
+
+
+@pytest.mark.parametrize("name", BIAS_RATE)
+def test_biases_learn_faster_and_do_not_decay(name):
+    cfg = load(name)
+    cfg.MODEL.DEVICE = "cpu"
+    model = build_model(cfg)
+    optimizer = build_optimizer(cfg, model)
+    group_of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    weight, bias = (group_of[id(p)] for p in model.head.box_pred.parameters())
+    assert bias["initial_lr" if "initial_lr" in bias else "lr"] == pytest.approx(
+        BIAS_RATE[name] * weight["lr"]
+    )
+    assert (weight["weight_decay"], bias["weight_decay"]) == (1e-4, 0.0)

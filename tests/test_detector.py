@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autoassign.assignment import Predictions
 from autoassign.detector import PointDetector
+from autoassign.head import HeadOutput
 
 LOSSES = {"loss_pos", "loss_neg", "loss_center"}
 TWO_OBJECTS = ([[10.0, 12.0, 60.0, 70.0], [70.0, 20.0, 120.0, 90.0]], [1, 4])
@@ -45,8 +46,8 @@ class Planted:
         ltrb = [x * stride - box[0], y * stride - box[1], box[2] - x * stride, box[3] - y * stride]
         self.plant(level, x, y, ltrb, label, logit(score))
 
-    def __call__(self, features: object = None) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        return self.cls_logits, self.ltrb, self.obj_logits
+    def __call__(self, features: object = None) -> HeadOutput:
+        return HeadOutput(self.cls_logits, self.ltrb, self.obj_logits)
 
 
 def detect(planted: Planted, *options: object) -> dict[str, Tensor]:

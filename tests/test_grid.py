@@ -30,7 +30,8 @@ def test_locations_are_multiples_of_the_stride_row_by_row():
 
 
 def test_grids_of_one_size_are_shared():
-    assert make_grid((8, 16), ((4, 6), (2, 3)), CPU) is GRID
+    first = make_grid((8, 16), ((4, 6), (2, 3)), CPU)
+    assert make_grid((8, 16), ((4, 6), (2, 3)), CPU) is first
     assert make_grid((8, 16), ((4, 6), (2, 4)), CPU) is not GRID
 
 
@@ -142,3 +143,37 @@ def test_tiles_hold_neighbours():
     for tile in grid.tiles:
         extent = grid.locations[tile].amax(dim=0) - grid.locations[tile].amin(dim=0)
         assert extent.tolist() == [7 * 8, 7 * 8]
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**20))
+def test_pairs_with_half_a_stride_of_offset_are_those_of_brute_force(seed):
+    generator = torch.Generator().manual_seed(seed)
+    grid = make_grid((8, 16), ((4, 6), (2, 3)), CPU, 0.5)
+    # Quarters of a pixel: many sides lie on locations.
+    corners = torch.randint(-40, 240, (3, 2), generator=generator) / 4
+    sides = torch.randint(1, 160, (3, 2), generator=generator) / 4
+    boxes = torch.cat((corners, corners + sides), dim=1)
+    pairs = inside_pairs(boxes, torch.zeros(3, dtype=torch.long), grid)
+    actual = set(zip(pairs.objects.tolist(), pairs.locations.tolist(), strict=True))
+    for index, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+        expected = {
+            (index, j)
+            for j, (x, y) in enumerate(grid.locations.tolist())
+            if x1 < x < x2 and y1 < y < y2
+        }
+        of_object = {pair for pair in actual if pair[0] == index}
+        if expected:
+            assert of_object == expected
+        else:
+            assert pairs.is_fallback[index]
+            (nearest,) = of_object
+            center = torch.tensor([x1 + x2, y1 + y2]) / 2
+            distance = (grid.locations[:24] - center).abs().sum(dim=1)
+            assert distance[nearest[1]] == distance.min()
+
+
+def test_locations_with_an_offset():
+    grid = make_grid((8, 16), ((1, 2), (1, 1)), CPU, 0.5)
+    assert grid.locations.tolist() == [[4, 4], [12, 4], [8, 8]]
+    assert grid.location_levels.tolist() == [0, 0, 1]

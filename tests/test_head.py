@@ -27,9 +27,10 @@ def features(channels: int = 32) -> list[torch.Tensor]:
     return [torch.randn(2, channels, 5 + i, 9 - i, generator=generator) for i in range(3)]
 
 
-def test_every_level_gets_class_box_and_objectness_predictions_of_its_size():
-    cls_logits, ltrb, obj_logits = head()(features())
+def test_every_level_gets_predictions_of_its_size():
+    cls_logits, ltrb, obj_logits, ctr_logits = head(centerness=True)(features())
     for i in range(3):
+        assert ctr_logits[i].shape == (2, 1, 5 + i, 9 - i)
         assert cls_logits[i].shape == (2, 6, 5 + i, 9 - i)
         assert ltrb[i].shape == (2, 4, 5 + i, 9 - i)
         assert obj_logits[i].shape == (2, 1, 5 + i, 9 - i)
@@ -41,7 +42,7 @@ def test_distances_are_relu_of_scale_times_convolution_in_strides():
         model.box_pred.weight.zero_()
         model.box_pred.bias.copy_(torch.tensor([1.5, -2.0, 0.25, 3.0]))
         model.scales.copy_(torch.tensor([1.0, 2.0, -1.0]))
-        _, ltrb, _ = model(features())
+        ltrb = model(features()).ltrb
     # 1.5 · 1 · 8, ...; a negative scale turns the sign of what ReLU sees.
     expected = [[12.0, 0.0, 2.0, 24.0], [48.0, 0.0, 8.0, 96.0], [0.0, 64.0, 0.0, 0.0]]
     for level, values in zip(ltrb, expected, strict=True):
@@ -56,7 +57,7 @@ def test_the_convolution_of_the_box_tower_reaches_the_distances():
         model.box_pred.bias.zero_()
         model.box_pred.weight[2, 7, 1, 1] = 3.0
         inputs = features()
-        _, ltrb, _ = model(inputs)
+        ltrb = model(inputs).ltrb
     assert torch.allclose(ltrb[1][:, 2], inputs[1][:, 7].relu() * 3 * 16)
     assert not ltrb[1][:, [0, 1, 3]].any()
 
@@ -64,7 +65,7 @@ def test_the_convolution_of_the_box_tower_reaches_the_distances():
 @pytest.mark.parametrize("prior_prob", [0.01, 0.02, 0.3])
 def test_every_location_starts_with_the_prior_as_class_probability(prior_prob):
     # The tower's activations are about 1 and the weights 0.01 · N(0, 1): near the bias.
-    cls_logits, _, _ = head(prior_prob=prior_prob)(features())
+    cls_logits = head(prior_prob=prior_prob)(features()).cls_logits
     mean = torch.cat([x.flatten() for x in cls_logits]).mean().sigmoid().item()
     assert mean == pytest.approx(prior_prob, rel=0.1)
     bias = head(prior_prob=prior_prob).cls_score.bias
@@ -72,7 +73,7 @@ def test_every_location_starts_with_the_prior_as_class_probability(prior_prob):
 
 
 def test_distances_start_at_the_box_bias_in_strides():
-    _, ltrb, _ = head(box_bias=2.5)(features())
+    ltrb = head(box_bias=2.5)(features()).ltrb
     for level, stride in zip(ltrb, STRIDES, strict=True):
         assert level.mean().item() / stride == pytest.approx(2.5, rel=0.1)
 
@@ -88,26 +89,77 @@ def test_convolutions_start_small_and_without_bias():
 
 def test_without_objectness_there_is_neither_a_logit_nor_its_weights():
     model = head(objectness="none")
-    assert model(features())[2] is None
+    assert model(features()).obj_logits is None
     assert not [name for name, _ in model.named_parameters() if "obj" in name]
 
 
 def test_the_towers_are_shared_over_levels():
     model = head(box_bias=0.0)
     same = features()[0]
-    cls_logits, _, obj_logits = model([same, same, same])
+    cls_logits, _, obj_logits, _ = model([same, same, same])
     assert torch.equal(cls_logits[0], cls_logits[2])
     assert torch.equal(obj_logits[0], obj_logits[2])
+
+
+def test_center_ness_has_a_predictor_only_where_it_is_asked_for():
+    assert head()(features()).ctr_logits is None
+    names = {name for name, _ in head(centerness=True).named_parameters()}
+    assert names - {name for name, _ in head().named_parameters()} == {
+        "ctr_score.weight",
+        "ctr_score.bias",
+    }
+
+
+def test_exponential_distances_are_in_pixels_on_every_level():
+    model = head(norm="", num_convs=0, box_activation="exp")
+    with torch.no_grad():
+        model.box_pred.weight.zero_()
+        model.box_pred.bias.copy_(torch.tensor([0.0, 1.0, -1.0, 2.0]))
+        model.scales.copy_(torch.tensor([1.0, 2.0, 0.5]))
+        ltrb = model(features()).ltrb
+    for level, scale in zip(ltrb, (1.0, 2.0, 0.5), strict=True):
+        expected = (torch.tensor([0.0, 1.0, -1.0, 2.0]) * scale).exp()
+        torch.testing.assert_close(level[0, :, 0, 0], expected)
+
+
+def test_without_conv_bias_the_towers_have_none_and_the_predictors_keep_theirs():
+    names = [name for name, _ in head(conv_bias=False).named_parameters()]
+    towers = [name for name in names if "tower" in name and name.endswith("bias")]
+    assert all(name.split(".")[1] in ("1", "4") for name in towers)  # those of GroupNorm
+    assert {"cls_score.bias", "box_pred.bias", "obj_score.bias"} <= set(names)
+
+
+def test_a_deformable_convolution_starts_as_half_an_ordinary_one():
+    # No shifts, and every modulation σ(0) = ½.
+    model = head(norm="", num_convs=1, deformable_last_conv=True)
+    conv = model.cls_tower[0]
+    feature = features()[0]
+    ordinary = torch.nn.functional.conv2d(feature, conv.weight, None, padding=1)
+    torch.testing.assert_close(conv(feature), ordinary / 2 + conv.bias[:, None, None])
+
+
+def test_only_the_last_convolution_of_each_tower_is_deformable_and_learns_its_shifts():
+    model = head(deformable_last_conv=True)
+    names = {name for name, _ in model.named_parameters() if "offset_mask" in name}
+    assert names == {
+        f"{tower}_tower.3.offset_mask.{kind}"
+        for tower in ("cls", "box")
+        for kind in ("weight", "bias")
+    }
+    output = model(features())
+    sum(x.sum() for x in output.cls_logits).backward()
+    assert model.cls_tower[3].offset_mask.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"objectness": "explict"}, r"MODEL\.POINT_HEAD\.OBJECTNESS is 'explict'.*none, implicit"),
+        ({"box_activation": "softplus"}, r"BOX_ACTIVATION is 'softplus'.*relu, exp"),
         ({"prior_prob": 0.0}, r"MODEL\.POINT_HEAD\.PRIOR_PROB is 0\.0"),
         ({"prior_prob": 1.0}, r"MODEL\.POINT_HEAD\.PRIOR_PROB is 1\.0"),
         ({"channels": 48}, r"MODEL\.POINT_HEAD\.NORM 'GN'.*MODEL\.FPN\.OUT_CHANNELS 48"),
-        ({"norm": "GroupNorm"}, r"MODEL\.POINT_HEAD\.NORM is 'GroupNorm'.*'GN'"),
+        ({"norm": "GroupNorm"}, r"MODEL\.POINT_HEAD\.NORM is 'GroupNorm'.*GN, LN"),
         ({"num_classes": 0}, r"MODEL\.POINT_HEAD\.NUM_CLASSES is 0"),
     ],
 )

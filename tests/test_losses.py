@@ -1,4 +1,4 @@
-"""The negative focal loss against its formula."""
+"""The loss terms against their formulas."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 
 import pytest
 import torch
+from fvcore.nn import sigmoid_focal_loss
 from torch import Tensor
+from torchvision.ops import box_iou
 
 import autoassign.losses as losses_module
-from autoassign.losses import negative_focal_loss
+from autoassign.losses import focal_loss, negative_focal_loss, paired_iou, quality_focal_loss
 
 
 def random_inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,3 +108,95 @@ def test_saturated_logits_give_finite_values(cls_value, obj_value, dtype):
     assert cls_logits.grad.isfinite().all()
     assert obj_logits.grad.isfinite().all()
     assert (loss > 1) == (cls_value > 0 and obj_value >= 0)
+
+
+# Places (image, location, class) of the positives, and as index into the logits in memory.
+PLACES = [(0, 1, 2), (0, 4, 0), (1, 0, 0), (1, 0, 1)]
+INDEX = torch.tensor([15 * n + 5 * k + r for n, r, k in PLACES])
+TARGETS = torch.tensor([0.3, 1.0, 1e-3, 0.9], dtype=torch.float64)
+
+
+def dense_targets(values: Tensor) -> Tensor:
+    targets = torch.zeros(2, 5, 3, dtype=torch.float64)
+    for place, value in zip(PLACES, values, strict=True):
+        targets[place] = value
+    return targets
+
+
+def probability(cls_logits: Tensor, obj_logits: Tensor | None) -> Tensor:
+    prob = cls_logits.sigmoid()
+    return prob if obj_logits is None else prob * obj_logits.sigmoid()[..., None]
+
+
+@pytest.mark.parametrize("with_objectness", [True, False])
+def test_quality_focal_loss_is_its_formula_on_dense_targets(with_objectness):
+    results = []
+    for dense in (False, True):
+        cls_logits, obj_logits, _ = random_inputs()
+        obj = obj_logits if with_objectness else None
+        if dense:
+            prob, targets = probability(cls_logits, obj), dense_targets(TARGETS)
+            bce = -(targets * prob.log() + (1 - targets) * (1 - prob).log())
+            loss = ((targets - prob) ** 2 * bce).sum()
+        else:
+            loss = quality_focal_loss(cls_logits, obj, INDEX, TARGETS)
+        loss.backward()
+        results.append((loss.detach(), cls_logits.grad, obj_logits.grad))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-12, atol=0)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-9, atol=1e-12)
+    if with_objectness:
+        torch.testing.assert_close(results[0][2], results[1][2], rtol=1e-9, atol=1e-12)
+
+
+def test_focal_loss_is_fvcore_s_on_dense_targets():
+    cls_logits, _, _ = random_inputs(torch.float32)
+    targets = dense_targets(torch.ones(4)).float()
+    expected = sigmoid_focal_loss(cls_logits, targets, alpha=0.25, gamma=2, reduction="sum")
+    (gradient,) = torch.autograd.grad(expected, cls_logits)
+    loss = focal_loss(cls_logits, None, INDEX)
+    loss.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(cls_logits.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_focal_loss_of_the_joint_probability():
+    cls_logits, obj_logits, _ = random_inputs()
+    prob = probability(cls_logits, obj_logits)
+    positive = dense_targets(torch.ones(4, dtype=torch.float64)) > 0
+    expected = 0.25 * ((1 - prob) ** 2 * -prob.log())[positive].sum()
+    expected = expected + 0.75 * (prob**2 * -(1 - prob).log())[~positive].sum()
+    loss = focal_loss(cls_logits, obj_logits, INDEX)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    gradients = torch.autograd.grad(loss, (cls_logits, obj_logits))
+    wanted = torch.autograd.grad(expected, (cls_logits, obj_logits))
+    torch.testing.assert_close(gradients, wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("cls_value", [-1e4, -100.0, 100.0, 1e4])
+@pytest.mark.parametrize("obj_value", [None, -1e4, 0.0, 1e4])
+def test_saturated_positives_give_finite_values(cls_value, obj_value):
+    cls_logits = torch.full((2, 5, 3), cls_value, requires_grad=True)
+    obj_logits = None if obj_value is None else torch.full((2, 5), obj_value, requires_grad=True)
+    losses = (
+        focal_loss(cls_logits, obj_logits, INDEX),
+        quality_focal_loss(cls_logits, obj_logits, INDEX, TARGETS.float()),
+    )
+    for loss in losses:
+        cls_logits.grad = None
+        loss.backward()
+        assert loss.isfinite()
+        assert loss >= 0
+        assert cls_logits.grad.isfinite().all()
+
+
+def test_paired_iou_is_the_diagonal_of_all_pairs():
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.rand(2, 50, 4, generator=generator, dtype=torch.float64) * 10
+    boxes[..., 2:] += boxes[..., :2]
+    torch.testing.assert_close(paired_iou(boxes[0], boxes[1]), box_iou(boxes[0], boxes[1]).diag())
+    assert paired_iou(boxes[0], boxes[0]).eq(1).all()
+
+
+def test_paired_iou_of_boxes_without_area_is_zero():
+    point = torch.tensor([[1.0, 1.0, 1.0, 1.0]])
+    assert paired_iou(point, point) == 0

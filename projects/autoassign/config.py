@@ -16,6 +16,9 @@ def add_autoassign_config(cfg: CN) -> None:
     _add_data_options(cfg.DATASETS)
     # The metric whose greatest value decides which weights model_best.pth holds.
     cfg.TEST.BEST_METRIC = "bbox/AP"
+    # Keep how a few test objects are assigned, before training and every PERIOD iterations, in
+    # OUTPUT_DIR/evolution: the largest object of each of the first NUM_OBJECTS images.
+    cfg.TEST.EVOLUTION = CN({"ENABLED": False, "PERIOD": 100, "NUM_OBJECTS": 4})
 
 
 def _add_model_options(model: CN) -> None:
@@ -32,12 +35,21 @@ def _add_model_options(model: CN) -> None:
     # Convolutions in each of the two towers, and their normalisation (detectron2's get_norm).
     model.POINT_HEAD.NUM_CONVS = 4
     model.POINT_HEAD.NORM = "GN"
+    # Whether the towers' convolutions have biases; whether the last one of each is deformable.
+    model.POINT_HEAD.CONV_BIAS = True
+    model.POINT_HEAD.DEFORMABLE_LAST_CONV = False
+    # Place of each level's first location, in strides: 0 (AutoAssign, DSLA, ATSS), 0.5 (FCOS).
+    model.POINT_HEAD.LOCATION_OFFSET = 0.0
     # Class probability every location starts with.
     model.POINT_HEAD.PRIOR_PROB = 0.02
-    # Start value of the box predictor's bias, in strides.
+    # Distances are "relu": ReLU(scale · convolution), in strides; "exp": exp(scale ·
+    # convolution), in pixels.
+    model.POINT_HEAD.BOX_ACTIVATION = "relu"
+    # Start value of the box predictor's bias: strides, or with "exp" the logarithm of pixels.
     model.POINT_HEAD.BOX_BIAS = 4.0
-    # "implicit": a logit, learned without a target, whose probability multiplies the class
-    # probabilities. "none": no such logit.
+    # A logit whose probability multiplies the class probabilities, with every strategy.
+    # "implicit": learned without a target. "explicit": its label is 1 at the locations inside
+    # boxes. "none": no such logit.
     model.POINT_HEAD.OBJECTNESS = "implicit"
     # At test time: the least score, the candidates kept per level, the IoU of NMS.
     model.POINT_HEAD.SCORE_THRESH_TEST = 0.05
@@ -53,6 +65,34 @@ def _add_model_options(model: CN) -> None:
     model.LABEL_ASSIGNMENT.AUTOASSIGN.POS_LOSS_WEIGHT = 0.25
     model.LABEL_ASSIGNMENT.AUTOASSIGN.NEG_LOSS_WEIGHT = 0.75
     model.LABEL_ASSIGNMENT.AUTOASSIGN.CENTER_LOSS_WEIGHT = 0.75
+    # The center prior: "none", "fixed", or learned: "shared" by all classes, or per "category".
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.CENTER_WEIGHTING = "category"
+    # What the confidence weight is made of: "none", "classification", "localization", "joint".
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.CONFIDENCE_WEIGHTING = "joint"
+    # False: every negative weight is 1.
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.NEGATIVE_WEIGHTING = True
+    model.LABEL_ASSIGNMENT.DSLA = CN()
+    # Candidates lie within this radius of the object's center, in strides; False: inside the box.
+    model.LABEL_ASSIGNMENT.DSLA.CENTER_SAMPLING = False
+    model.LABEL_ASSIGNMENT.DSLA.CENTER_SAMPLING_RADIUS = 1.5
+    # The three parts of the method: label 1 within half a stride of the center; size ranges of
+    # the levels widened by this share, with a ramp; class target = label × IoU.
+    model.LABEL_ASSIGNMENT.DSLA.CORE_ZONE = True
+    model.LABEL_ASSIGNMENT.DSLA.INTERVAL_RELAXATION = True
+    model.LABEL_ASSIGNMENT.DSLA.RELAXATION = 0.2
+    model.LABEL_ASSIGNMENT.DSLA.IOU_COUPLING = True
+    # "iou_log": -log IoU. "giou": 1 - GIoU.
+    model.LABEL_ASSIGNMENT.DSLA.BOX_LOSS = "iou_log"
+    model.LABEL_ASSIGNMENT.DSLA.CLS_LOSS_WEIGHT = 2.0
+    model.LABEL_ASSIGNMENT.FCOS = CN()
+    # Candidates lie within this radius of the object's center, in strides; False: inside the box.
+    model.LABEL_ASSIGNMENT.FCOS.CENTER_SAMPLING = True
+    model.LABEL_ASSIGNMENT.FCOS.CENTER_SAMPLING_RADIUS = 1.5
+    model.LABEL_ASSIGNMENT.ATSS = CN()
+    # Candidates of an object on each level: the locations nearest to its center.
+    model.LABEL_ASSIGNMENT.ATSS.TOPK = 9
+    # Factor of the GIoU loss.
+    model.LABEL_ASSIGNMENT.ATSS.BOX_LOSS_WEIGHT = 2.0
 
     # Keep activations in channels-last memory format (faster on CPUs and under AMP).
     model.CHANNELS_LAST = False

@@ -18,18 +18,20 @@ _TILE_SIDE = 8
 class Grid:
     """The locations of all levels, flattened level by level and row by row: R in all.
 
-    Location (x, y) of a level with stride s lies at pixel (x·s, y·s), without a half-stride
-    offset (AutoAssign and DSLA alike).
+    Location (x, y) of a level with stride s lies at pixel ((x + offset)·s, (y + offset)·s).
 
     Attributes:
         strides: stride of each level in pixels, finest first (L of them).
         sizes: (height, width) of each level.
         device: where the tensors of the grid live.
+        offset: of the first location, in strides: 0 in the recipes of AutoAssign, DSLA and ATSS,
+            ½ in that of FCOS.
     """
 
     strides: tuple[int, ...]
     sizes: tuple[tuple[int, int], ...]
     device: torch.device
+    offset: float = 0.0
 
     @property
     def num_locations(self) -> int:
@@ -50,8 +52,8 @@ class Grid:
         per_level = []
         for stride, (h, w) in zip(self.strides, self.sizes, strict=True):
             y, x = torch.meshgrid(
-                torch.arange(h, device=self.device) * stride,
-                torch.arange(w, device=self.device) * stride,
+                (torch.arange(h, device=self.device) + self.offset) * stride,
+                (torch.arange(w, device=self.device) + self.offset) * stride,
                 indexing="ij",
             )
             per_level.append(torch.stack((x, y), dim=-1).reshape(-1, 2))
@@ -67,6 +69,13 @@ class Grid:
         """(L, 2) width and height of each level."""
         return torch.tensor([(w, h) for h, w in self.sizes], device=self.device)
 
+    @cached_property
+    def location_levels(self) -> Tensor:
+        """(R,) level of every location, 0 for the finest."""
+        repeats = torch.tensor([h * w for h, w in self.sizes], device=self.device)
+        levels = torch.arange(len(self.sizes), device=self.device)
+        return levels.repeat_interleave(repeats, output_size=self.num_locations)
+
     @property
     def locations_per_level(self) -> tuple[Tensor, ...]:
         """:attr:`locations` of each level, (Hi·Wi, 2)."""
@@ -75,9 +84,7 @@ class Grid:
     @cached_property
     def location_strides(self) -> Tensor:
         """(R,) stride of the level of every location, in pixels."""
-        repeats = torch.tensor([h * w for h, w in self.sizes], device=self.device)
-        strides = torch.tensor(self.strides, dtype=torch.float32, device=self.device)
-        return strides.repeat_interleave(repeats, output_size=self.num_locations)
+        return self.level_strides.float().index_select(0, self.location_levels)
 
     @cached_property
     def tiles(self) -> Tensor:
@@ -97,10 +104,13 @@ class Grid:
 
 @lru_cache(maxsize=64)
 def make_grid(
-    strides: tuple[int, ...], sizes: tuple[tuple[int, int], ...], device: torch.device
+    strides: tuple[int, ...],
+    sizes: tuple[tuple[int, int], ...],
+    device: torch.device,
+    offset: float = 0.0,
 ) -> Grid:
     """The :class:`Grid` of these levels; the grids of the last few sizes are kept."""
-    return Grid(strides=strides, sizes=sizes, device=device)
+    return Grid(strides=strides, sizes=sizes, device=device, offset=offset)
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,15 @@ class Pairs:
     locations: Tensor
     batch_locations: Tensor
     is_fallback: Tensor
+
+    def select(self, index: Tensor) -> Pairs:
+        """The pairs at (Q,) ascending indices, in their order."""
+        return Pairs(
+            objects=self.objects.index_select(0, index),
+            locations=self.locations.index_select(0, index),
+            batch_locations=self.batch_locations.index_select(0, index),
+            is_fallback=self.is_fallback,
+        )
 
 
 @torch.no_grad()
@@ -173,8 +192,8 @@ def _index_ranges(boxes: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """First index and number of indices strictly inside each box: two (M, L, 2), x before y."""
     strides = grid.level_strides[:, None]
     sizes = grid.level_sizes.to(boxes.dtype)
-    first = ((boxes[:, None, :2] / strides).floor() + 1).clamp(min=0)
-    last = torch.minimum((boxes[:, None, 2:] / strides).ceil() - 1, sizes - 1)
+    first = ((boxes[:, None, :2] / strides - grid.offset).floor() + 1).clamp(min=0)
+    last = torch.minimum((boxes[:, None, 2:] / strides - grid.offset).ceil() - 1, sizes - 1)
     # An empty range may begin far outside the grid: only its length is used, as 0.
     count = (last - first + 1).clamp(min=0)
     return torch.minimum(first, sizes).long(), count.long()
@@ -183,5 +202,5 @@ def _index_ranges(boxes: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 def _nearest_index(boxes: Tensor, grid: Grid) -> Tensor:
     """(M, 2) column and row of the location of the finest level nearest to each box center."""
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
-    nearest = (center / grid.strides[0]).round().clamp(min=0)
+    nearest = (center / grid.strides[0] - grid.offset).round().clamp(min=0)
     return torch.minimum(nearest, grid.level_sizes[0].to(boxes.dtype) - 1).long()

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["negative_focal_loss"]
+__all__ = [
+    "focal_loss",
+    "negative_focal_loss",
+    "paired_iou",
+    "quality_focal_loss",
+]
 
 # Logits that are handled at once: few enough for a CPU's cache, enough to fill a GPU.
 _LOGITS_AT_ONCE_CPU = 2**17
@@ -33,6 +39,82 @@ def negative_focal_loss(
         Scalar, >= 0.
     """
     return _NegativeFocalLoss.apply(cls_logits, obj_logits, weights)
+
+
+def focal_loss(
+    cls_logits: Tensor, obj_logits: Tensor | None, index: Tensor, *, alpha: float = 0.25
+) -> Tensor:
+    """Sum of α_t · (1 - p_t)² · -log p_t over all locations and classes, p = σ(cls) · σ(obj).
+
+    Focal loss (arXiv 1708.02002, Eq. 5, γ = 2) with the positives named by their place, so that
+    there is no dense target and objectness may take part.
+
+    Args:
+        cls_logits: (N, R, K) class logits, the classes before the locations in memory.
+        obj_logits: (N, R) objectness logits; None: probability 1.
+        index: (P,) places of the positives among the (N·K·R) logits in memory, none twice.
+        alpha: weight of the positives; the negatives have 1 - α.
+
+    Returns:
+        Scalar, >= 0.
+    """
+    logits = _probability_logits(cls_logits, obj_logits, index)
+    positive = (1 - logits.sigmoid()).square() * F.softplus(-logits)
+    negative = negative_focal_loss(cls_logits, obj_logits, _all_but(cls_logits, index))
+    return alpha * positive.sum() + (1 - alpha) * negative
+
+
+def quality_focal_loss(
+    cls_logits: Tensor, obj_logits: Tensor | None, index: Tensor, targets: Tensor
+) -> Tensor:
+    """Sum of (y - p)² · BCE(p, y) over all locations and classes, p = σ(cls) · σ(obj).
+
+    Quality focal loss (arXiv 2006.04388, Eq. 4, β = 2) with the targets y > 0 given by their
+    place.
+
+    Args:
+        cls_logits: (N, R, K) class logits, the classes before the locations in memory.
+        obj_logits: (N, R) objectness logits; None: probability 1.
+        index: (P,) places of the targets among the (N·K·R) logits in memory, none twice.
+        targets: (P,) y in [0, 1], without gradient; y = 0 at all other places.
+
+    Returns:
+        Scalar, >= 0.
+    """
+    logits = _probability_logits(cls_logits, obj_logits, index)
+    distance = (targets - logits.sigmoid()).square()
+    error = distance * F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return error.sum() + negative_focal_loss(cls_logits, obj_logits, _all_but(cls_logits, index))
+
+
+def paired_iou(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
+    """(P,) IoU of each box with the one of the same row, both (P, 4) xyxy; differentiable."""
+    overlap = torch.minimum(boxes[:, 2:], gt_boxes[:, 2:]) - torch.maximum(
+        boxes[:, :2], gt_boxes[:, :2]
+    )
+    intersection = overlap.clamp(min=0).prod(dim=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) + (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(1)
+    return intersection / (areas - intersection).clamp(min=torch.finfo(boxes.dtype).tiny)
+
+
+def _all_but(cls_logits: Tensor, index: Tensor) -> Tensor:
+    """(N, R, K) ones, zeros at the places that ``index`` names."""
+    num_images, num_locations, num_classes = cls_logits.shape
+    weights = cls_logits.new_ones(num_images * num_classes * num_locations)
+    weights[index] = 0
+    return weights.view(num_images, num_classes, num_locations).transpose(1, 2)
+
+
+def _probability_logits(cls_logits: Tensor, obj_logits: Tensor | None, index: Tensor) -> Tensor:
+    """(P,) logit of p = σ(cls) · σ(obj) at the places that ``index`` names; differentiable."""
+    logits = cls_logits.transpose(1, 2).flatten().index_select(0, index)
+    if obj_logits is None:
+        return logits
+    _, num_locations, num_classes = cls_logits.shape
+    image = torch.div(index, num_classes * num_locations, rounding_mode="floor")
+    obj = obj_logits.flatten().index_select(0, image * num_locations + index % num_locations)
+    # p / (1 - p) = 1 / ((1 + e^-obj) e^-cls + e^-obj)
+    return -torch.logaddexp(F.softplus(-obj) - logits, -obj)
 
 
 class _NegativeFocalLoss(torch.autograd.Function):

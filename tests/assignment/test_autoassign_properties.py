@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
 from autoassign.assignment import AutoAssign
-from autoassign.assignment.autoassign import decode
 from autoassign.assignment.base import segment_sum
+from autoassign.assignment.structures import decode
 
 LOSSES = {"loss_pos", "loss_neg", "loss_center"}
 CROWD = [(5 * (i % 9), 9 * (i // 9), 12 + i % 29, 10 + i % 23, i % 2) for i in range(40)]

@@ -13,7 +13,15 @@ from runs import CONFIG, SMALL_RUN
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from autoassign.assignment import AutoAssign, GroundTruth, Predictions
+from autoassign.assignment import (
+    ATSS,
+    DSLA,
+    FCOS,
+    AutoAssign,
+    GroundTruth,
+    LabelAssignment,
+    Predictions,
+)
 from autoassign.engine import launch
 from autoassign.grid import Grid
 
@@ -72,9 +80,9 @@ def test_torchrun_trains_with_two_workers(shapes, tmp_path):
 
 
 class Losses(nn.Module):
-    """AutoAssign on dense predictions that are parameters, so that their gradients are reduced."""
+    """A strategy on dense predictions that are parameters, so that their gradients are reduced."""
 
-    def __init__(self) -> None:
+    def __init__(self, assignment: LabelAssignment) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         shape = (len(OBJECTS), GRID.num_locations)
@@ -84,11 +92,15 @@ class Losses(nn.Module):
             return nn.Parameter(values)
 
         self.cls_logits, self.obj_logits, self.distances = draw(NUM_CLASSES), draw(), draw(4)
-        self.assignment = AutoAssign(num_classes=NUM_CLASSES).double()
+        self.ctr_logits = draw() if assignment.uses_centerness else None
+        self.assignment = assignment.double()
 
     def forward(self, images: list[int]) -> dict[str, torch.Tensor]:
         predictions = Predictions(
-            self.cls_logits[images], self.distances[images].exp() * 12, self.obj_logits[images]
+            self.cls_logits[images],
+            self.distances[images].exp() * 12,
+            self.obj_logits[images],
+            None if self.ctr_logits is None else self.ctr_logits[images],
         )
         boxes, classes = ([x for i in images for x in OBJECTS[i][k]] for k in (0, 1))
         gt = GroundTruth(
@@ -97,6 +109,14 @@ class Losses(nn.Module):
             tuple(len(OBJECTS[i][1]) for i in images),
         )
         return self.assignment(predictions, GRID, gt)[0]
+
+
+STRATEGIES = {
+    "AutoAssign": lambda: AutoAssign(num_classes=NUM_CLASSES),
+    "DSLA": DSLA,
+    "FCOS": FCOS,
+    "ATSS": ATSS,
+}
 
 
 def losses_and_gradients(model: nn.Module, images: list[int]) -> dict[str, np.ndarray]:
@@ -110,20 +130,34 @@ def losses_and_gradients(model: nn.Module, images: list[int]) -> dict[str, np.nd
 def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", world_size=2, rank=rank)
-    values = losses_and_gradients(DistributedDataParallel(Losses()), [rank])
-    np.savez(f"{folder}/{rank}.npz", **values)
+    for name, build in STRATEGIES.items():
+        values = losses_and_gradients(DistributedDataParallel(Losses(build())), [rank])
+        np.savez(f"{folder}/{name}_{rank}.npz", **values)
     dist.destroy_process_group()
 
 
-def test_two_workers_learn_from_half_a_batch_each_what_one_learns_from_the_whole(tmp_path):
-    whole = losses_and_gradients(Losses(), [0, 1])
-    mp.spawn(worker, args=(str(tmp_path),), nprocs=2)
-    halves = [np.load(tmp_path / f"{rank}.npz") for rank in (0, 1)]
-    assert halves[1]["loss_pos"] == halves[1]["loss_center"] == 0
-    for name in ("loss_pos", "loss_neg", "loss_center"):
-        # Sums over a worker's images by means over the workers: their mean is the loss of all.
-        assert (halves[0][name] + halves[1][name]) / 2 == pytest.approx(whole[name], rel=1e-12)
-    for name in set(whole) - {"loss_pos", "loss_neg", "loss_center"}:
-        assert np.abs(whole[name]).max() > 0
+@pytest.fixture(scope="module")
+def folder_of_workers(tmp_path_factory) -> Path:
+    """What two processes computed with every strategy, the second one without an object."""
+    folder = tmp_path_factory.mktemp("workers")
+    mp.spawn(worker, args=(str(folder),), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_workers_learn_from_half_a_batch_each_what_one_learns_from_the_whole(
+    folder_of_workers, strategy
+):
+    whole = losses_and_gradients(Losses(STRATEGIES[strategy]()), [0, 1])
+    halves = [np.load(folder_of_workers / f"{strategy}_{rank}.npz") for rank in (0, 1)]
+    for name, expected in whole.items():
+        assert np.abs(expected).max() > 0
+        if name.startswith("loss_"):
+            # Sums over a worker's images by means over the workers: their mean is that of all,
+            # but for the 1e-7 that DSLA adds to its denominators.
+            assert (halves[0][name] + halves[1][name]) / 2 == pytest.approx(expected, rel=1e-7)
+            continue
         for half in halves:
-            np.testing.assert_allclose(half[name], whole[name], rtol=1e-9, atol=1e-15)
+            np.testing.assert_allclose(half[name], expected, rtol=1e-7, atol=1e-15)
+    without_object = set(whole) & {"loss_pos", "loss_center", "loss_box", "loss_centerness"}
+    assert all(halves[1][name] == 0 for name in without_object)

@@ -11,7 +11,7 @@ from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
 from ..grid import Grid
-from .structures import GroundTruth, Predictions
+from .structures import Explanation, GroundTruth, Predictions
 
 __all__ = ["LABEL_ASSIGNMENT_REGISTRY", "LabelAssignment", "build_label_assignment"]
 
@@ -27,7 +27,12 @@ class LabelAssignment(nn.Module, ABC):
 
     A strategy sees dense predictions, the grid and the objects of the batch. It knows no images,
     no config files and no backbone. What it learns is its own parameter.
+
+    Attributes:
+        uses_centerness: whether the head is to predict center-ness, which the strategy trains.
     """
+
+    uses_centerness: bool = False
 
     @abstractmethod
     def forward(
@@ -40,6 +45,10 @@ class LabelAssignment(nn.Module, ABC):
                 the batch has no object; their sum is minimised.
             statistics: named scalars without gradient, for the log.
         """
+
+    @abstractmethod
+    def explain(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Explanation:
+        """What the losses are made of, pair by pair, by the functions that :meth:`forward` uses."""
 
 
 def build_label_assignment(cfg: CfgNode) -> LabelAssignment:

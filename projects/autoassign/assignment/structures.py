@@ -1,4 +1,4 @@
-"""What a label assignment sees: the dense predictions and the objects of a batch."""
+"""What a label assignment sees, and how it explains itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-__all__ = ["GroundTruth", "Predictions"]
+from ..grid import Pairs
+
+__all__ = ["Explanation", "GroundTruth", "Predictions", "decode"]
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,15 @@ class Predictions:
         cls_logits: (N, R, K) class logits. In memory the classes lie before the locations, as a
             convolution leaves them, so that flattening costs one copy.
         ltrb: (N, R, 4) distances to the left, top, right and bottom side, >= 0, in pixels.
-        obj_logits: (N, R) objectness logits, or None for a head without objectness.
+        obj_logits: (N, R) objectness logits, or None for a head without objectness. The class
+            probability is then σ(cls) · σ(obj), for every strategy.
+        ctr_logits: (N, R) center-ness logits, or None for a head without center-ness.
     """
 
     cls_logits: Tensor
     ltrb: Tensor
     obj_logits: Tensor | None
+    ctr_logits: Tensor | None = None
 
     @classmethod
     def from_levels(
@@ -34,13 +39,36 @@ class Predictions:
         cls_logits: Sequence[Tensor],
         ltrb: Sequence[Tensor],
         obj_logits: Sequence[Tensor] | None,
+        ctr_logits: Sequence[Tensor] | None = None,
     ) -> Predictions:
-        """Flatten per-level (N, K, H, W), (N, 4, H, W), (N, 1, H, W), in float32 at least."""
+        """Flatten per-level (N, K, H, W), (N, 4, H, W), twice (N, 1, H, W), in float32 at least."""
         return cls(
             cls_logits=_flatten(cls_logits).transpose(1, 2),
             ltrb=_flatten(ltrb).transpose(1, 2).contiguous(),
             obj_logits=None if obj_logits is None else _flatten(obj_logits).squeeze(1),
+            ctr_logits=None if ctr_logits is None else _flatten(ctr_logits).squeeze(1),
         )
+
+    def boxes_at(self, locations: Tensor, batch_locations: Tensor) -> Tensor:
+        """(P, 4) predicted boxes, xyxy in pixels; differentiable.
+
+        Args:
+            locations: (P, 2) places in pixels.
+            batch_locations: (P,) index of each within the batch, image · R + location.
+        """
+        return decode(self.ltrb.flatten(0, 1).index_select(0, batch_locations), locations)
+
+    def class_index(self, images: Tensor, classes: Tensor, batch_locations: Tensor) -> Tensor:
+        """(P,) index of a class at a location among the (N·K·R) class logits in memory.
+
+        Args:
+            images: (P,) image of each.
+            classes: (P,) class of each.
+            batch_locations: (P,) index of each within the batch, image · R + location.
+        """
+        _, num_locations, num_classes = self.cls_logits.shape
+        # image · K · R + class · R + location, the image · R being in batch_locations
+        return (images * (num_classes - 1) + classes) * num_locations + batch_locations
 
 
 def _flatten(per_level: Sequence[Tensor]) -> Tensor:
@@ -97,3 +125,23 @@ class GroundTruth:
         boxes[self.image_index, nth] = self.boxes
         is_object = torch.arange(most, device=boxes.device) < self.objects_per_image[:, None]
         return boxes, is_object
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a strategy decided about every pair of a batch, by the numbers its losses are made of.
+
+    Attributes:
+        pairs: which object and location each number speaks of (P of them).
+        maps: what the strategy computes on its way, by name: (P,) each, without gradient.
+        primary: the one of ``maps`` that says how much each location learns its object.
+    """
+
+    pairs: Pairs
+    maps: dict[str, Tensor]
+    primary: str
+
+
+def decode(ltrb: Tensor, locations: Tensor) -> Tensor:
+    """Boxes (..., 4), xyxy in pixels, of (..., 4) distances and (..., 2) locations in pixels."""
+    return torch.cat((locations - ltrb[..., :2], locations + ltrb[..., 2:]), dim=-1)

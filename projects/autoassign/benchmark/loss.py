@@ -8,18 +8,48 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..assignment import AutoAssign, GroundTruth, LabelAssignment, Predictions
+from ..assignment import (
+    ATSS,
+    DSLA,
+    FCOS,
+    AutoAssign,
+    GroundTruth,
+    LabelAssignment,
+    Predictions,
+)
 from ..grid import make_grid
 from .inputs import LossInputs, make_loss_inputs
 
 __all__ = ["STRATEGIES", "LossRow", "measure"]
 
-STRATEGIES: dict[str, Callable[[int], LabelAssignment]] = {
-    "AutoAssign": lambda num_classes: AutoAssign(num_classes=num_classes),
+
+class Strategy(NamedTuple):
+    """A label assignment with the predictions and locations of its recipe.
+
+    Attributes:
+        build: from the number of classes.
+        objectness: whether it is given objectness logits. Center-ness logits it is given if it
+            learns them.
+        offset: of the locations, in strides.
+    """
+
+    build: Callable[[int], LabelAssignment]
+    objectness: bool = False
+    offset: float = 0.0
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "AutoAssign": Strategy(
+        lambda num_classes: AutoAssign(num_classes=num_classes), objectness=True
+    ),
+    "DSLA": Strategy(lambda num_classes: DSLA()),
+    "FCOS": Strategy(lambda num_classes: FCOS(), offset=0.5),
+    "ATSS": Strategy(lambda num_classes: ATSS()),
 }
 # Enough repetitions for a steady median, as far as the time allows.
 _MAX_REPEATS = 15
@@ -51,20 +81,21 @@ class LossRow:
 
 def measure(strategy: str, num_objects: int, box_scale: float) -> LossRow:
     """One row; call it in a process of its own, which has not forgotten an earlier peak."""
+    recipe = STRATEGIES[strategy]
     tiny = make_loss_inputs(2, image_size=(128, 128))
-    assignment = STRATEGIES[strategy](tiny.num_classes)
-    _time(lambda: _loss(assignment, tiny))
+    assignment = recipe.build(tiny.num_classes)
+    _time(lambda: _loss(assignment, recipe, tiny))
     inputs = make_loss_inputs(num_objects, box_scale=box_scale)
     before = _peak_memory_mb()
-    _time(lambda: _loss(assignment, inputs))
+    _time(lambda: _loss(assignment, recipe, inputs))
     peak_mb = _peak_memory_mb() - before
 
     losses: list[tuple[float, float]] = []
     floors: list[float] = []
     start = time.perf_counter()
     while len(losses) < _MAX_REPEATS and time.perf_counter() - start < _MAX_SECONDS:
-        floors.append(sum(_time(lambda: _floor(inputs))))
-        losses.append(_time(lambda: _loss(assignment, inputs)))
+        floors.append(sum(_time(lambda: _floor(recipe, inputs))))
+        losses.append(_time(lambda: _loss(assignment, recipe, inputs)))
     forward, backward = zip(*losses, strict=True)
     return LossRow(
         strategy=strategy,
@@ -77,27 +108,35 @@ def measure(strategy: str, num_objects: int, box_scale: float) -> LossRow:
     )
 
 
-def _loss(assignment: LabelAssignment, inputs: LossInputs) -> Tensor:
+def _loss(assignment: LabelAssignment, recipe: Strategy, inputs: LossInputs) -> Tensor:
     grid = make_grid(
         inputs.strides,
         tuple((x.shape[2], x.shape[3]) for x in inputs.cls_logits),
         inputs.cls_logits[0].device,
+        recipe.offset,
     )
     gt = GroundTruth(
         boxes=torch.cat(inputs.gt_boxes),
         classes=torch.cat(inputs.gt_classes),
         counts=tuple(len(x) for x in inputs.gt_boxes),
     )
-    predictions = Predictions.from_levels(inputs.cls_logits, inputs.ltrb, inputs.obj_logits)
+    predictions = Predictions.from_levels(
+        inputs.cls_logits,
+        inputs.ltrb,
+        inputs.obj_logits if recipe.objectness else None,
+        inputs.ctr_logits if assignment.uses_centerness else None,
+    )
     losses, _ = assignment(predictions, grid, gt)
     return torch.stack(list(losses.values())).sum()
 
 
-def _floor(inputs: LossInputs) -> Tensor:
+def _floor(recipe: Strategy, inputs: LossInputs) -> Tensor:
     """What any loss over all locations and classes costs: the negative focal term, unweighted."""
     total = torch.zeros(())
     for cls_logits, obj_logits in zip(inputs.cls_logits, inputs.obj_logits, strict=True):
-        probability = cls_logits.sigmoid() * obj_logits.sigmoid()
+        probability = cls_logits.sigmoid()
+        if recipe.objectness:
+            probability = probability * obj_logits.sigmoid()
         total = total - (probability.square() * torch.log(1 - probability)).sum()
     return total
 
