@@ -16,7 +16,7 @@ def version() -> str:
 setup(
     name="autoassign",
     version=version(),
-    description="AutoAssign, differentiable label assignment, as a detectron2 project",
+    description="AutoAssign, DSLA, FCOS and ATSS as label assignments of one detectron2 detector",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -28,7 +28,10 @@ setup(
         "autoassign.configs",
     ],
     package_dir={"autoassign": SOURCE, "autoassign.configs": "configs"},
-    package_data={"autoassign.configs": ["**/*.yaml"]},
+    package_data={
+        "autoassign.configs": ["**/*.yaml"],
+        "autoassign.report": ["*.html", "*.css", "*.js"],
+    },
     # Lower bounds only, so that an existing environment keeps its versions. detectron2 is missing
     # because it is not on the package index: requirements/detectron2.txt, or a build of one's own.
     install_requires=[

@@ -72,8 +72,9 @@ def _add_model_options(model: CN) -> None:
     # False: every negative weight is 1.
     model.LABEL_ASSIGNMENT.AUTOASSIGN.NEGATIVE_WEIGHTING = True
     model.LABEL_ASSIGNMENT.DSLA = CN()
-    # Candidates lie within this radius of the object's center, in strides; False: inside the box.
-    model.LABEL_ASSIGNMENT.DSLA.CENTER_SAMPLING = False
+    # Candidates lie within this radius of the object's center, in strides; False: inside the box
+    # (the published R-50 run).
+    model.LABEL_ASSIGNMENT.DSLA.CENTER_SAMPLING = True
     model.LABEL_ASSIGNMENT.DSLA.CENTER_SAMPLING_RADIUS = 1.5
     # The three parts of the method: label 1 within half a stride of the center; size ranges of
     # the levels widened by this share, with a ramp; class target = label × IoU.

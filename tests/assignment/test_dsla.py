@@ -44,7 +44,7 @@ def run(
 def labels_of(box: list[float], grid: Grid, **options: object) -> dict[tuple[int, int], float]:
     """(level, location) → label of all pairs of one object where the label is positive."""
     gt = GroundTruth(torch.tensor([box]), torch.tensor([0]), (1,))
-    labels = DSLA(**options).smooth_labels(grid, gt)
+    labels = DSLA(**{"center_sampling_radius": None, **options}).smooth_labels(grid, gt)
     levels = grid.location_levels[labels.pairs.locations].tolist()
     locations = labels.pairs.locations.tolist()
     return {
@@ -100,7 +100,7 @@ def test_scale_score_by_hand(size, scores):
     # The location at 0 with the box around it: size is the greatest distance.
     grid = make_grid((8, 16, 32), ((1, 1), (1, 1), (1, 1)), torch.device("cpu"))
     gt = GroundTruth(torch.tensor([[-1.0, -1.0, 1.0, size]]), torch.tensor([0]), (1,))
-    labels = DSLA().smooth_labels(grid, gt)
+    labels = DSLA(center_sampling_radius=None).smooth_labels(grid, gt)
     torch.testing.assert_close(labels.scale_score, torch.tensor(scores).float())
     strict = DSLA(relaxation=None).smooth_labels(grid, gt).scale_score
     assert strict.tolist() == [float(s == 1) for s in scores]
@@ -165,7 +165,7 @@ def test_of_equal_labels_the_first_object_wins():
 def test_a_location_learns_one_object_and_the_explanation_shows_what_is_learned():
     case = make_case([CROWD, ORDINARY])
     predictions, gt = case.predictions(case.leaves()), case.ground_truth()
-    explanation = DSLA().explain(predictions, GRID, gt)
+    explanation = make_dsla(Options()).explain(predictions, GRID, gt)
     label, pairs = explanation.maps["label"], explanation.pairs
     learned = pairs.batch_locations[label > 0]
     assert len(learned.unique()) == len(learned)

@@ -48,7 +48,7 @@ def test_options_apply_to_all(tmp_path):
         (["SEED", "3"], "SEED is set for every run"),
         (["OUTPUT_DIR", "x"], "OUTPUT_DIR is set"),
         (["--jobs", "3"], "before the KEY VALUE"),
-        (["SOLVER.NO_KEY", "3"], r"first\.yaml: .*NO_KEY"),
+        (["SOLVER.NO_KEY", "3"], r"SOLVER\.NO_KEY 3: .*NO_KEY"),
     ],
 )
 def test_options_that_cannot_be(tmp_path, opts, message):

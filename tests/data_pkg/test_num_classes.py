@@ -77,3 +77,12 @@ def test_a_dataset_without_classes_is_an_error(cfg):
 
     with pytest.raises(ValueError, match="the dataset blank has no classes"):
         resolve(cfg, ("blank",))
+
+
+def test_detectron2_s_retinanet_has_its_own_number(cfg):
+    cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
+    cfg.MODEL.RETINANET.NUM_CLASSES = 0
+    assert resolve(cfg, ("cats",), num_classes=80) == 80  # that of another detector
+    assert cfg.MODEL.RETINANET.NUM_CLASSES == 2
+    with pytest.raises(ValueError, match=r"MODEL\.RETINANET\.NUM_CLASSES is 2, but zoo"):
+        resolve(cfg, ("zoo",))

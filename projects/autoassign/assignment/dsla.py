@@ -66,7 +66,7 @@ class DSLA(LabelAssignment):
     def __init__(
         self,
         *,
-        center_sampling_radius: float | None = None,
+        center_sampling_radius: float | None = 1.5,
         relaxation: float | None = 0.2,
         core_zone: bool = True,
         iou_coupling: bool = True,

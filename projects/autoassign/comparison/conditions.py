@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from detectron2.config import CfgNode
 
 from ..engine.setup import find_config, load_config
@@ -68,19 +67,11 @@ def load_candidates(config_files: Sequence[str], opts: Sequence[str]) -> list[Ca
             raise ValueError(
                 f"{' and '.join(same)} would both be called {name}: rename a copy of one"
             )
-    configs = [_load(file, opts) for file in files]
+    configs = [load_config(file, opts) for file in files]
     return [
         Candidate(name, file, cfg, _share_conditions(configs[0], cfg))
         for name, file, cfg in zip(names, files, configs, strict=True)
     ]
-
-
-def _load(file: str, opts: Sequence[str]) -> CfgNode:
-    try:
-        return load_config(file, opts)
-    except (KeyError, AssertionError, ValueError, yaml.YAMLError) as error:
-        # yacs raises whatever comes, with the key in it and without the file.
-        raise ValueError(f"{file}: {error}") from error
 
 
 def _share_conditions(first: CfgNode, cfg: CfgNode) -> dict[str, Any]:

@@ -12,10 +12,12 @@ _MAX_NAMES = 5
 
 
 def resolve_num_classes(cfg: CfgNode) -> None:
-    """Set ``cfg.MODEL.POINT_HEAD.NUM_CLASSES`` from the data where it is 0, else check it.
+    """Set the detector's ``NUM_CLASSES`` from the data where it is 0, else check it.
 
-    The classes are the metadata's ``thing_classes`` of all datasets in ``cfg.DATASETS.TRAIN``
-    and ``cfg.DATASETS.TEST``. A dataset is loaded only where its metadata does not say.
+    It is that of ``cfg.MODEL.POINT_HEAD``, or of ``cfg.MODEL.RETINANET`` for detectron2's
+    RetinaNet. The classes are the metadata's ``thing_classes`` of all datasets in
+    ``cfg.DATASETS.TRAIN`` and ``cfg.DATASETS.TEST``. A dataset is loaded only where its metadata
+    does not say.
 
     Args:
         cfg: a config that is not frozen, after
@@ -25,12 +27,13 @@ def resolve_num_classes(cfg: CfgNode) -> None:
         ValueError: a dataset is not registered, has no classes or other ones than the first;
             the number set is another; or it is 0 and no dataset is named.
     """
-    head = cfg.MODEL.POINT_HEAD
+    node = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "POINT_HEAD"
+    head = cfg.MODEL[node]
     names = list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
     if not names:
         if head.NUM_CLASSES == 0:
             raise ValueError(
-                "MODEL.POINT_HEAD.NUM_CLASSES is 0, and DATASETS.TRAIN and DATASETS.TEST name no "
+                f"MODEL.{node}.NUM_CLASSES is 0, and DATASETS.TRAIN and DATASETS.TEST name no "
                 "dataset to take it from"
             )
         return
@@ -41,7 +44,7 @@ def resolve_num_classes(cfg: CfgNode) -> None:
         head.NUM_CLASSES = len(classes)
     elif len(classes) != head.NUM_CLASSES:
         raise ValueError(
-            f"MODEL.POINT_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but {', '.join(names)} have "
+            f"MODEL.{node}.NUM_CLASSES is {head.NUM_CLASSES}, but {', '.join(names)} have "
             f"{len(classes)} classes: {_shortened(classes)}. Set it to {len(classes)}, or to 0 "
             "to take it from the data."
         )

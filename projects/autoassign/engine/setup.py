@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 
 import torch
+import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
 from detectron2.utils import comm
@@ -22,9 +23,13 @@ __all__ = [
     "check_weights_exist",
     "find_config",
     "load_config",
+    "load_trained_config",
     "setup_config",
     "use_cpu_without_cuda",
 ]
+
+# yacs raises whatever comes, with the key in it and without the file.
+_CONFIG_ERRORS = (AssertionError, AttributeError, KeyError, ValueError, yaml.YAMLError)
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
@@ -86,13 +91,46 @@ def load_config(config_file: str, opts: Sequence[str]) -> CfgNode:
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: the file is not YAML, an option is unknown or has a value of another type.
     """
     cfg = get_cfg()
     add_autoassign_config(cfg)
     path = find_config(config_file)
-    if path:
-        cfg.merge_from_file(path)
-    cfg.merge_from_list(list(opts))
+    source = path
+    try:
+        if path:
+            cfg.merge_from_file(path)
+        source = " ".join(opts)
+        cfg.merge_from_list(list(opts))
+    except _CONFIG_ERRORS as error:
+        raise ValueError(f"{source}: {error}") from error
+    return cfg
+
+
+def load_trained_config(
+    config_file: str | None, weights: str | None, opts: Sequence[str] = ()
+) -> CfgNode:
+    """The config of a trained detector, with its weights in ``MODEL.WEIGHTS``.
+
+    Args:
+        config_file: see :func:`find_config`; None: config.yaml beside the weights, where training
+            leaves it.
+        weights: a checkpoint; None: ``MODEL.WEIGHTS`` of the config.
+        opts: KEY VALUE pairs that override the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: neither file is named, or see :func:`load_config`.
+    """
+    if config_file is None:
+        if weights is None:
+            raise ValueError("give --config-file, --weights or both")
+        config_file = os.path.join(os.path.dirname(weights), "config.yaml")
+        if not os.path.isfile(config_file):
+            raise FileNotFoundError(f"give --config-file: there is no {config_file}")
+    cfg = load_config(config_file, opts)
+    if weights is not None:
+        cfg.MODEL.WEIGHTS = weights
     return cfg
 
 

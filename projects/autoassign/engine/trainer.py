@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from ..checkpoint import PointCheckpointer
 from ..data import CheckedDatasetMapper
 from ..evaluation import FastCOCOEvaluator
+from .evolution_hook import EvolutionRecorder
 from .hooks import AveragedWeights, BestCheckpointer, best_metric
 from .optimizer import build_optimizer
 
@@ -56,7 +57,7 @@ class Trainer(DefaultTrainer):
         )
         self.checkpointer = save(self.model)
         if not cfg.MODEL.EMA.ENABLED:
-            return self._with_best_checkpoint(super().build_hooks())
+            return self._with_own_hooks(super().build_hooks())
         if cfg.TEST.PRECISE_BN.ENABLED:
             raise ValueError(
                 "TEST.PRECISE_BN.ENABLED and MODEL.EMA.ENABLED exclude each other: the average "
@@ -66,12 +67,15 @@ class Trainer(DefaultTrainer):
         average = AveragedWeights(model, cfg.MODEL.EMA.DECAY)
         self.checkpointer = save(average.averaged_model)
         # Before the hooks that write and evaluate.
-        return [average, *self._with_best_checkpoint(super().build_hooks(), average)]
+        return [average, *self._with_own_hooks(super().build_hooks(), average)]
 
-    def _with_best_checkpoint(
+    def _with_own_hooks(
         self, built: list[HookBase | None], average: AveragedWeights | None = None
     ) -> list[HookBase]:
-        """The hooks with evaluation of the averaged weights and, after it, the best checkpoint."""
+        """The hooks with evaluation of the averaged weights and, after it, the best checkpoint.
+
+        Where it is wanted, also the hook that keeps how objects are assigned.
+        """
         cfg = self.cfg
         result: list[HookBase] = []
         for hook in built:
@@ -85,6 +89,9 @@ class Trainer(DefaultTrainer):
                     )
             else:
                 result.append(hook)
+        if cfg.TEST.EVOLUTION.ENABLED:
+            model = self.model.module if comm.get_world_size() > 1 else self.model
+            result.append(EvolutionRecorder(cfg, model))
         return result
 
     def _test(self, average: AveragedWeights | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from ..engine.setup import load_config
+from ..engine.setup import load_trained_config
 from .predictor import Predictor
 from .runner import Runner
 from .sources import find_sources
@@ -118,20 +118,7 @@ def _probability(text: str) -> float:
 
 
 def _config(args: argparse.Namespace) -> CfgNode:
-    config_file = args.config_file
-    if config_file is None:
-        if args.weights is None:
-            raise ValueError("give --config-file, --weights or both")
-        # Training leaves its config there.
-        config_file = str(Path(args.weights).with_name("config.yaml"))
-        if not Path(config_file).is_file():
-            raise FileNotFoundError(f"give --config-file: there is no {config_file}")
-    try:
-        cfg = load_config(config_file, args.opts)
-    except (AssertionError, KeyError) as error:  # how yacs says that there is no such option
-        raise ValueError(f"--config-file or --opts: {error}") from error
-    if args.weights is not None:
-        cfg.MODEL.WEIGHTS = args.weights
+    cfg = load_trained_config(args.config_file, args.weights, args.opts)
     cfg.MODEL.POINT_HEAD.SCORE_THRESH_TEST = args.score_threshold
     return cfg
 

@@ -1,6 +1,15 @@
-"""Pictures of a run: predictions beside ground truth, loss and AP curves."""
+"""Pictures of a run and of what a label assignment does."""
 
+from .assignment_maps import ImageExplanation, ObjectMaps, Peak, explain_image
 from .curves import draw_curves, read_metrics
 from .prediction_grid import draw_prediction_grid
 
-__all__ = ["draw_curves", "draw_prediction_grid", "read_metrics"]
+__all__ = [
+    "ImageExplanation",
+    "ObjectMaps",
+    "Peak",
+    "draw_curves",
+    "draw_prediction_grid",
+    "explain_image",
+    "read_metrics",
+]

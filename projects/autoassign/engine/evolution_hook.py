@@ -1,0 +1,108 @@
+"""A hook that keeps how a few objects are assigned while the detector learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from torch import nn
+
+from ..detector import PointDetector
+from ..visualization.assignment_maps import ImageExplanation, explain_image
+from ..visualization.evolution_store import save_iteration, save_objects
+from ..visualization.inputs import has_objects, map_record
+
+__all__ = ["EvolutionRecorder"]
+
+
+class EvolutionRecorder(HookBase):
+    """Keeps the weight maps of a few objects, before training and every so many iterations.
+
+    The objects are the largest of each of the first images of the first test dataset. Their maps
+    go to ``OUTPUT_DIR/evolution``, which ``tools/visualize.py evolution`` draws. The model in
+    training is looked at, not its average. Training is not changed.
+    """
+
+    def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
+        """
+        Args:
+            cfg: the config; ``TEST.EVOLUTION`` is read.
+            model: the model in training, without a DistributedDataParallel around it.
+
+        Raises:
+            ValueError: an option has a value that is not allowed, there is no test dataset,
+                or the model is no PointDetector.
+        """
+        options = cfg.TEST.EVOLUTION
+        for name in ("PERIOD", "NUM_OBJECTS"):
+            if options[name] < 1:
+                raise ValueError(f"TEST.EVOLUTION.{name} is {options[name]}; it is at least 1")
+        if not cfg.DATASETS.TEST:
+            raise ValueError("TEST.EVOLUTION.ENABLED: DATASETS.TEST names no dataset to look at")
+        if not isinstance(model, PointDetector):
+            raise ValueError(
+                f"TEST.EVOLUTION.ENABLED: a {cfg.MODEL.META_ARCHITECTURE} does not explain its "
+                "label assignment, only a PointDetector does"
+            )
+        self._cfg = cfg
+        self._model = model
+        self._folder = Path(cfg.OUTPUT_DIR) / "evolution"
+        self._inputs: list[tuple[dict[str, Any], int]] = []  # with the index of the object
+
+    def before_train(self) -> None:
+        if not comm.is_main_process():
+            return
+        with _numpy_random_state_kept():  # the mapper draws the size, also where there is one
+            self._inputs = self._choose_inputs()
+        explanations = self._explain()
+        save_objects(self._folder, explanations, self._names(explanations))
+        save_iteration(self._folder, self.trainer.start_iter, explanations)
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        is_due = done % self._cfg.TEST.EVOLUTION.PERIOD == 0 or done == self.trainer.max_iter
+        if is_due and comm.is_main_process():
+            save_iteration(self._folder, done, self._explain())
+
+    def _choose_inputs(self) -> list[tuple[dict[str, Any], int]]:
+        dataset = self._cfg.DATASETS.TEST[0]
+        records = [record for record in DatasetCatalog.get(dataset) if has_objects(record)]
+        if not records:
+            raise ValueError(f"TEST.EVOLUTION.ENABLED: no image of {dataset} has an object")
+        inputs = [
+            map_record(self._cfg, record)
+            for record in records[: self._cfg.TEST.EVOLUTION.NUM_OBJECTS]
+        ]
+        return [(item, int(item["instances"].gt_boxes.area().argmax())) for item in inputs]
+
+    def _explain(self) -> list[ImageExplanation]:
+        input_format = self._cfg.INPUT.FORMAT
+        return [
+            explain_image(self._model, item, objects=[index], input_format=input_format)
+            for item, index in self._inputs
+        ]
+
+    def _names(self, explanations: list[ImageExplanation]) -> list[str]:
+        classes = MetadataCatalog.get(self._cfg.DATASETS.TEST[0]).thing_classes
+        return [
+            f"{Path(item['file_name']).stem}, object {index} "
+            f"({classes[explanation.objects[0].class_index]})"
+            for (item, index), explanation in zip(self._inputs, explanations, strict=True)
+        ]
+
+
+@contextmanager
+def _numpy_random_state_kept() -> Iterator[None]:
+    # detectron2's augmentations draw from the global state.
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002

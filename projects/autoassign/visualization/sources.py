@@ -1,0 +1,240 @@
+"""What the pictures show: trained detectors, and images with their objects."""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.structures import BoxMode
+
+from ..checkpoint import PointCheckpointer
+from ..data import clean_boxes, register_custom_datasets
+from ..data.image_files import fill_missing_sizes
+from ..detector import PointDetector
+from ..engine.setup import load_trained_config
+from ..inference import Predictor
+from .inputs import has_objects
+
+__all__ = [
+    "Subject",
+    "choose_records",
+    "class_index",
+    "dataset_records",
+    "image_record",
+    "load_subject",
+]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained detector to look into.
+
+    Attributes:
+        cfg: its config.
+        weights: the file its weights come from.
+        model: the detector, in evaluation mode.
+        class_names: the names of its classes, "class 3" where nothing tells them.
+    """
+
+    cfg: CfgNode
+    weights: str
+    model: PointDetector
+    class_names: list[str]
+
+    @property
+    def strategy(self) -> str:
+        """The name of its label assignment."""
+        return self.cfg.MODEL.LABEL_ASSIGNMENT.NAME
+
+
+def load_subject(config_file: str | None, weights: str | None, opts: Sequence[str] = ()) -> Subject:
+    """Build a detector and load its weights.
+
+    Args:
+        config_file: path or name of a shipped config; None: config.yaml beside the weights, where
+            training leaves it.
+        weights: a checkpoint; None: ``MODEL.WEIGHTS`` of the config.
+        opts: KEY VALUE pairs that override the config.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        ValueError: an option is wrong, or the weights are not those of the config's detector and
+            label assignment.
+    """
+    cfg = load_trained_config(config_file, weights, opts)
+    if cfg.MODEL.META_ARCHITECTURE != "PointDetector":
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}: only a PointDetector "
+            "explains its label assignment"
+        )
+    predictor = Predictor(cfg)
+    try:
+        _ExactCheckpointer(predictor.model).load(cfg.MODEL.WEIGHTS)
+    except ValueError as error:
+        raise ValueError(f"{cfg.MODEL.WEIGHTS}: {error}") from error
+    return Subject(cfg, cfg.MODEL.WEIGHTS, predictor.model, list(predictor.metadata.thing_classes))
+
+
+class _ExactCheckpointer(PointCheckpointer):
+    """Takes only weights whose head and label assignment are those of the model.
+
+    Prediction can do without what only training uses; an explanation cannot.
+    """
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        incompatible = super()._load_model(checkpoint)
+        foreign = [
+            key
+            for key in incompatible.unexpected_keys
+            if key.startswith(("head.", "label_assignment."))
+        ]
+        for keys, verb, has in (
+            (incompatible.missing_keys, "lack", "has"),
+            (foreign, "have", "does not have"),
+        ):
+            if keys:
+                name = type(self.model.label_assignment).__name__
+                raise ValueError(
+                    f"the weights {verb} {', '.join(keys[:3])}, which this config's {name} "
+                    f"detector {has}: were they trained with another label assignment?"
+                )
+        return incompatible
+
+
+def dataset_records(cfg: CfgNode, name: str | None = None) -> list[dict[str, Any]]:
+    """The dataset dicts of a dataset.
+
+    Args:
+        cfg: names the datasets; it is not changed. Those of ``DATASETS.CUSTOM`` are registered.
+        name: a registered dataset; None: the first of ``DATASETS.TEST``, else of ``TRAIN``.
+
+    Raises:
+        FileNotFoundError: a file of the dataset is missing.
+        ValueError: there is no such dataset, or it is empty.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    # Registering may write a cleaned ground truth, which only an evaluation reads.
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.OUTPUT_DIR = folder
+        register_custom_datasets(cfg)
+    configured = (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)
+    if name is None:
+        if not configured:
+            raise ValueError(
+                "the config names no dataset (DATASETS.TEST, DATASETS.CUSTOM): give --dataset, or "
+                "--image with --box"
+            )
+        name = configured[0]
+    if name not in DatasetCatalog:
+        known = difflib.get_close_matches(name, DatasetCatalog.list())
+        raise ValueError(
+            f"there is no dataset {name!r}; those of the config: {', '.join(configured) or 'none'}"
+            + (f"; others: {', '.join(known)}" if known else "")
+        )
+    records = DatasetCatalog.get(name)
+    if not records:
+        raise ValueError(f"the dataset {name} has no images")
+    return records
+
+
+def choose_records(
+    records: Sequence[dict[str, Any]],
+    wanted: Sequence[str],
+    *,
+    num_images: int = 1,
+    with_objects: bool = True,
+) -> list[dict[str, Any]]:
+    """The images that are asked for.
+
+    Args:
+        records: dataset dicts.
+        wanted: each a file name, with or without folder or suffix, or a number: the image's place
+            in the dataset, from 0. None of them: the first images.
+        num_images: so many of the first images, where ``wanted`` is empty.
+        with_objects: whether an image needs an object.
+
+    Raises:
+        ValueError: there is no such image, or it has no object.
+    """
+    if not wanted:
+        usable = [record for record in records if not with_objects or has_objects(record)]
+        if not usable:
+            raise ValueError(f"none of the {len(records)} images of the dataset has an object")
+        return usable[:num_images]
+    chosen = [_find_record(records, text) for text in wanted]
+    for record in chosen:
+        if with_objects and not has_objects(record):
+            raise ValueError(f"{record['file_name']} has no object (crowds are not learned)")
+    return chosen
+
+
+def _find_record(records: Sequence[dict[str, Any]], text: str) -> dict[str, Any]:
+    for record in records:
+        path = Path(record["file_name"])
+        if text in (str(path), path.name, path.stem):
+            return record
+    if text.isdecimal() and int(text) < len(records):
+        return records[int(text)]
+    raise ValueError(
+        f"there is no image {text!r} in the dataset: give a file name, such as "
+        f"{Path(records[0]['file_name']).name}, or a number from 0 to {len(records) - 1}"
+    )
+
+
+def image_record(
+    file_name: str, boxes: Sequence[str], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """A dataset dict of an image outside any dataset.
+
+    Args:
+        file_name: the image.
+        boxes: each "x1,y1,x2,y2,CLASS" in pixels of the image; the class by name or index.
+        class_names: those of the detector.
+
+    Raises:
+        ValueError: the image cannot be read, a box is not of this form, has no area or lies
+            outside the image; or there is no such class.
+    """
+    annotations = [_annotation(text, class_names) for text in boxes]
+    record = {"file_name": file_name, "image_id": 0, "height": 0, "width": 0}
+    (cleaned,), report = clean_boxes(fill_missing_sizes([{**record, "annotations": annotations}]))
+    if report.num_dropped:
+        raise ValueError(f"{file_name}: a --box cannot be used: {', '.join(report.num_dropped)}")
+    return cleaned
+
+
+def _annotation(text: str, class_names: Sequence[str]) -> dict[str, Any]:
+    parts = text.split(",", 4)
+    try:
+        box = [float(part) for part in parts[:4]]
+        name = parts[4]
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"--box is x1,y1,x2,y2,CLASS in pixels, not {text!r}") from error
+    return {
+        "bbox": box,
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "category_id": class_index(name, class_names),
+    }
+
+
+def class_index(name: str, class_names: Sequence[str]) -> int:
+    """The index of a class that is given by name or index.
+
+    Raises:
+        ValueError: the detector has no such class.
+    """
+    if name in class_names:
+        return class_names.index(name)
+    if name.isdecimal() and int(name) < len(class_names):
+        return int(name)
+    listing = ", ".join(class_names[:10]) + (", ..." if len(class_names) > 10 else "")
+    raise ValueError(
+        f"there is no class {name!r}; the detector's {len(class_names)} classes: {listing}"
+    )
