@@ -4,6 +4,7 @@ from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
 
 from autoassign import add_autoassign_config, config_files, get_config_file
+from autoassign.comparison.conditions import leaves
 from autoassign.engine.optimizer import build_optimizer
 
 FOLDER = next(folder for folder in config_files._CONFIG_FOLDERS if folder.is_dir())
@@ -124,18 +125,98 @@ def test_the_base_of_dsla_s_stronger_rows_keeps_the_three_parts_on():
     assert (cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING) == ((640, 800), "range")
 
 
-BIAS_RATE = {"COCO-Detection/dsla_R_50_FPN_1x.yaml": 2.0}
-
-
-@pytest.mark.parametrize("name", BIAS_RATE)
-def test_biases_learn_faster_and_do_not_decay(name):
-    cfg = load(name)
+@pytest.mark.parametrize("strategy", ["dsla", "fcos", "atss"])
+def test_biases_learn_faster_and_do_not_decay(strategy):
+    cfg = load(f"COCO-Detection/{strategy}_R_50_FPN_1x.yaml")
     cfg.MODEL.DEVICE = "cpu"
     model = build_model(cfg)
     optimizer = build_optimizer(cfg, model)
     group_of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     weight, bias = (group_of[id(p)] for p in model.head.box_pred.parameters())
-    assert bias["initial_lr" if "initial_lr" in bias else "lr"] == pytest.approx(
-        BIAS_RATE[name] * weight["lr"]
-    )
+    assert bias["lr"] == pytest.approx(2 * weight["lr"])
     assert (weight["weight_decay"], bias["weight_decay"]) == (1e-4, 0.0)
+
+
+AUTOASSIGN = "MODEL.LABEL_ASSIGNMENT.AUTOASSIGN"
+NO_CENTER = {f"{AUTOASSIGN}.CENTER_WEIGHTING": "none"}
+NO_CONFIDENCE = {f"{AUTOASSIGN}.CONFIDENCE_WEIGHTING": "none"}
+OBJECTNESS = "MODEL.POINT_HEAD.OBJECTNESS"
+# File in configs/ablations -> what differs from the config it is a row of.
+ABLATIONS: dict[str, dict[str, object]] = {
+    "table2_neither": {
+        **NO_CENTER,
+        **NO_CONFIDENCE,
+        f"{AUTOASSIGN}.NEGATIVE_WEIGHTING": False,
+    },
+    "table2_confidence_only": NO_CENTER,
+    "table2_center_only": NO_CONFIDENCE,
+    "table2_both": {},
+    "table3_none": NO_CENTER,
+    "table3_fixed": {f"{AUTOASSIGN}.CENTER_WEIGHTING": "fixed"},
+    "table3_shared": {f"{AUTOASSIGN}.CENTER_WEIGHTING": "shared"},
+    "table3_category": {},
+    "table4_classification_only": {f"{AUTOASSIGN}.CONFIDENCE_WEIGHTING": "classification"},
+    "table4_localization_only": {f"{AUTOASSIGN}.CONFIDENCE_WEIGHTING": "localization"},
+    "table4_no_objectness": {OBJECTNESS: "none"},
+    "table4_explicit_objectness": {OBJECTNESS: "explicit"},
+    "table4_implicit_objectness": {},
+    "table5_atss_implicit_objectness": {OBJECTNESS: "implicit"},
+    "table5_fcos_implicit_objectness": {OBJECTNESS: "implicit"},
+}
+
+
+def differences(name: str, base: str) -> dict[str, object]:
+    """The options of a config that differ from another one's, but for its folder."""
+    ours, theirs = leaves(load(name)), leaves(load(base))
+    return {key: x for key, x in ours.items() if x != theirs[key] and key != "OUTPUT_DIR"}
+
+
+@pytest.mark.parametrize("row", [x for x in NAMES if x.startswith("ablations/")])
+def test_an_ablation_differs_from_its_recipe_in_what_its_name_says_alone(row):
+    stem = row.removeprefix("ablations/").removesuffix(".yaml")
+    recipe = stem.split("_")[1] if stem.startswith("table5") else "autoassign"
+    assert differences(row, f"COCO-Detection/{recipe}_R_50_FPN_1x.yaml") == ABLATIONS[stem]
+
+
+@pytest.mark.parametrize("row", [x for x in NAMES if x.startswith("quickstart/ablations/")])
+def test_an_ablation_on_the_shapes_is_the_row_of_that_name(row):
+    stem = row.removeprefix("quickstart/ablations/").removesuffix(".yaml")
+    assert differences(row, "quickstart/autoassign_shapes.yaml") == ABLATIONS[stem]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "head"),
+    [("DSLA", {}), ("FCOS", {"MODEL.POINT_HEAD.LOCATION_OFFSET": 0.5}), ("ATSS", {})],
+)
+def test_a_strategy_on_the_shapes_differs_in_its_assignment_and_head_alone(strategy, head):
+    name = f"quickstart/{strategy.lower()}_shapes.yaml"
+    assert differences(name, "quickstart/autoassign_shapes.yaml") == {
+        "MODEL.LABEL_ASSIGNMENT.NAME": strategy,
+        "MODEL.POINT_HEAD.PRIOR_PROB": 0.01,
+        OBJECTNESS: "none",
+        **head,
+    }
+
+
+@pytest.mark.parametrize(
+    ("strategy", "offset", "box_bias"), [("FCOS", 0.5, 0.0), ("ATSS", 0.0, 4.0)]
+)
+def test_the_fcos_and_atss_recipes(strategy, offset, box_bias):
+    recipe = f"COCO-Detection/{strategy.lower()}_R_50_FPN_1x.yaml"
+    assert differences(recipe, "Base-R50-FPN.yaml") == {
+        "MODEL.LABEL_ASSIGNMENT.NAME": strategy,
+        "MODEL.POINT_HEAD.PRIOR_PROB": 0.01,
+        OBJECTNESS: "none",
+        **({"MODEL.POINT_HEAD.LOCATION_OFFSET": offset} if offset else {}),
+        **({"MODEL.POINT_HEAD.BOX_BIAS": box_bias} if box_bias != 4.0 else {}),
+        "SOLVER.BIAS_LR_FACTOR": 2.0,
+        "SOLVER.WEIGHT_DECAY_BIAS": 0.0,
+        "SOLVER.WEIGHT_DECAY_NORM": 1e-4,
+        "SOLVER.WARMUP_METHOD": "constant",
+        "SOLVER.WARMUP_ITERS": 500,
+        "SOLVER.WARMUP_FACTOR": 0.33333333,
+        "TEST.EVAL_PERIOD": 10000,
+    }
+    options = load(recipe).MODEL.LABEL_ASSIGNMENT
+    assert (options.FCOS.CENTER_SAMPLING, options.FCOS.CENTER_SAMPLING_RADIUS) == (True, 1.5)
+    assert (options.ATSS.TOPK, options.ATSS.BOX_LOSS_WEIGHT) == (9, 2.0)

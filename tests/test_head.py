@@ -122,6 +122,36 @@ def test_exponential_distances_are_in_pixels_on_every_level():
         torch.testing.assert_close(level[0, :, 0, 0], expected)
 
 
+@pytest.mark.parametrize("activation", ["relu", "exp"])
+def test_distances_of_half_precision_towers_do_not_overflow(activation):
+    model = head(box_activation=activation)
+    # 600 strides of 128 pixels, and e¹¹·² pixels, are more than float16's 65504.
+    value = {"relu": 600.0, "exp": 11.2}[activation]
+    scaled = torch.full((1, 4, 1, 1), value, dtype=torch.float16)
+    distances = model._distances(scaled, 128)
+    assert distances.dtype == torch.float32
+    expected = 600 * 128 if activation == "relu" else scaled.double().exp().mean().item()
+    assert distances.mean().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_exponential_distances_stay_where_areas_are_finite():
+    model = head(box_activation="exp")
+    scaled = torch.full((1, 4, 1, 1), 500.0, requires_grad=True)
+    distances = model._distances(scaled, 8)
+    assert distances.max().item() == pytest.approx(1e5, rel=1e-4)
+    distances.sum().backward()
+    assert scaled.grad.eq(0).all()
+
+
+def test_a_deformable_tower_runs_in_half_precision():
+    model = head(deformable_last_conv=True)
+    exact = model(features())
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(features())
+    for level, other in zip(exact.ltrb, rough.ltrb, strict=True):
+        torch.testing.assert_close(other.float(), level, rtol=0.05, atol=0.5)
+
+
 def test_without_conv_bias_the_towers_have_none_and_the_predictors_keep_theirs():
     names = [name for name, _ in head(conv_bias=False).named_parameters()]
     towers = [name for name in names if "tower" in name and name.endswith("bias")]
@@ -156,6 +186,8 @@ def test_only_the_last_convolution_of_each_tower_is_deformable_and_learns_its_sh
     [
         ({"objectness": "explict"}, r"MODEL\.POINT_HEAD\.OBJECTNESS is 'explict'.*none, implicit"),
         ({"box_activation": "softplus"}, r"BOX_ACTIVATION is 'softplus'.*relu, exp"),
+        ({"num_convs": -1}, r"NUM_CONVS is -1; it is at least 0"),
+        ({"num_convs": 0, "deformable_last_conv": True}, r"NUM_CONVS is 0.*at least 1 with DEFORM"),
         ({"prior_prob": 0.0}, r"MODEL\.POINT_HEAD\.PRIOR_PROB is 0\.0"),
         ({"prior_prob": 1.0}, r"MODEL\.POINT_HEAD\.PRIOR_PROB is 1\.0"),
         ({"channels": 48}, r"MODEL\.POINT_HEAD\.NORM 'GN'.*MODEL\.FPN\.OUT_CHANNELS 48"),

@@ -12,7 +12,8 @@ from autoassign import get_config_file
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("configs/**/*.yaml"))
 SOURCES = sorted(
-    str(path.relative_to(ROOT / "projects")) for path in ROOT.glob("projects/autoassign/**/*.*")
+    str(path.relative_to(ROOT / "projects"))
+    for path in ROOT.glob("projects/autoassign/**/*.*")
     if path.suffix in (".py", ".html", ".css", ".js")
 )
 

@@ -31,17 +31,19 @@ class ModulatedDeformConv(nn.Conv2d):
         nn.init.zeros_(self.offset_mask.get_parameter("bias"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) to (N, C_out, H, W)."""
-        offset_y_x, mask = self.offset_mask(x).tensor_split((2 * self.kernel_size[0] ** 2,), dim=1)
-        # Under autocast the predicted shifts may be of lower precision than the input.
-        dtype = torch.promote_types(offset_y_x.dtype, x.dtype)
-        weight = self.weight.to(dtype)
-        bias = None if self.bias is None else self.bias.to(dtype)
-        return deform_conv2d(
-            x.to(dtype),
-            offset_y_x.to(dtype),
-            weight,
-            bias,
-            padding=self.padding,
-            mask=mask.sigmoid().to(dtype),
-        )
+        """(N, C_in, H, W) to (N, C_out, H, W), in the type of the predicted shifts."""
+        shift_and_mask = self.offset_mask(x)
+        offset_y_x, mask = shift_and_mask.tensor_split((2 * self.kernel_size[0] ** 2,), dim=1)
+        # torchvision's operator takes tensors of one type, and not of every one: under autocast
+        # it gets float32, in which shifts are exact too.
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            output = deform_conv2d(
+                x.to(dtype),
+                offset_y_x.to(dtype),
+                self.weight.to(dtype),
+                None if self.bias is None else self.bias.to(dtype),
+                padding=self.padding,
+                mask=mask.to(dtype).sigmoid(),
+            )
+        return output.to(shift_and_mask.dtype)

@@ -19,6 +19,8 @@ __all__ = ["HeadOutput", "PointHead"]
 
 _OBJECTNESS = ("none", "implicit", "explicit")
 _BOX_ACTIVATIONS = ("relu", "exp")
+# The areas of larger boxes, multiplied, would leave float32.
+_MAX_LOG_PIXELS = math.log(1e5)
 # Those of detectron2's get_norm whose statistics the levels may share.
 _NORMS = ("", "GN", "LN", "FrozenBN")
 
@@ -88,6 +90,7 @@ class PointHead(nn.Module):
         check_choice("MODEL.POINT_HEAD.BOX_ACTIVATION", box_activation, _BOX_ACTIVATIONS)
         check_choice("MODEL.POINT_HEAD.NORM", norm, _NORMS)
         _check_numbers(num_classes, prior_prob, norm, channels)
+        _check_num_convs(num_convs, deformable_last_conv)
         self.strides = tuple(shape.stride for shape in input_shape)
         self.box_activation = box_activation
         self.objectness = objectness
@@ -148,7 +151,7 @@ class PointHead(nn.Module):
         """Distances in pixels; 512 strides of 128 pixels are more than float16 holds."""
         at_least_float32 = torch.promote_types(scaled.dtype, torch.float32)
         if self.box_activation == "exp":
-            return scaled.to(at_least_float32).exp()
+            return scaled.to(at_least_float32).clamp(max=_MAX_LOG_PIXELS).exp()
         return F.relu(scaled).to(at_least_float32) * stride
 
 
@@ -164,6 +167,15 @@ def _check_numbers(num_classes: int, prior_prob: float, norm: str, channels: int
         raise ValueError(
             f"MODEL.POINT_HEAD.NORM 'GN' has 32 groups; MODEL.FPN.OUT_CHANNELS {channels} "
             "is not a multiple of 32"
+        )
+
+
+def _check_num_convs(num_convs: int, deformable_last_conv: bool) -> None:
+    least = 1 if deformable_last_conv else 0
+    if num_convs < least:
+        raise ValueError(
+            f"MODEL.POINT_HEAD.NUM_CONVS is {num_convs}; it is at least {least}"
+            + (" with DEFORMABLE_LAST_CONV" if deformable_last_conv else "")
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoassign.assignment import DSLA, GroundTruth
+from autoassign.assignment import DSLA, GroundTruth, Predictions
 from autoassign.grid import Grid, make_grid
 
 CROWD = [(5 * (i % 9), 9 * (i // 9), 12 + i % 29, 10 + i % 23, i % 2) for i in range(40)]
@@ -201,6 +202,17 @@ def test_extreme_logits_and_distances_give_finite_losses(value):
     losses, gradients, _ = run(case, dtype=torch.float32)
     for name, tensor in {**losses, **gradients}.items():
         assert tensor.isfinite().all(), name
+
+
+def test_the_least_iou_of_the_loss_is_a_millionth():
+    # One location, (8, 8), in an object of 16 × 16 pixels: label 1. The predicted box is a square
+    # of side 2d around it, its IoU 4d² / 256: one of d = 0.001 counts as 10⁻⁶.
+    gt = GroundTruth(torch.tensor([[0.0, 0.0, 16.0, 16.0]]), torch.tensor([0]), (1,))
+    grid = make_grid((8,), ((2, 2),), torch.device("cpu"))
+    for d, iou in ((0.1, 4 * 0.01 / 256), (0.001, 1e-6)):
+        predictions = Predictions(torch.zeros(1, 4, 1), torch.full((1, 4, 4), d), None)
+        losses, _ = DSLA(center_sampling_radius=None)(predictions, grid, gt)
+        assert losses["loss_box"].item() == pytest.approx(-math.log(iou), rel=1e-4)
 
 
 def test_float32_agrees_with_float64():

@@ -6,8 +6,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from narrow_model import narrow_cfg
 
-from autoassign.assignment.point_targets import centerness, level_ranges, select_winners
+from autoassign.assignment.point_targets import (
+    center_sampling_radius,
+    centerness,
+    level_ranges,
+    select_winners,
+)
 from autoassign.grid import Pairs
 
 
@@ -35,6 +41,23 @@ def test_level_ranges_are_fcos_s():
 def test_centerness_by_hand():
     ltrb = torch.tensor([[1.0, 2.0, 4.0, 2.0], [3.0, 3.0, 3.0, 3.0], [0.0, 1.0, 5.0, 1.0]])
     assert centerness(ltrb).tolist() == [0.5, 1.0, 0.0]
+
+
+def test_the_least_denominator_of_centerness_is_a_hundredth_of_a_pixel():
+    # √(0.001 / 0.01 · 1) of a box that is 0.004 pixels wide, and 0.1 pixels are wide enough.
+    ltrb = torch.tensor([[0.001, 1.0, 0.003, 1.0], [0.05, 1.0, 0.1, 1.0]])
+    assert centerness(ltrb).tolist() == pytest.approx([0.1**0.5, 0.5**0.5])
+
+
+@pytest.mark.parametrize("strategy", ["DSLA", "FCOS"])
+@pytest.mark.parametrize("radius", [0.0, -1.5])
+def test_a_radius_that_has_no_candidates_is_an_error(strategy, radius):
+    cfg = narrow_cfg()
+    cfg.MODEL.LABEL_ASSIGNMENT[strategy].CENTER_SAMPLING_RADIUS = radius
+    with pytest.raises(ValueError, match=rf"{strategy}\.CENTER_SAMPLING_RADIUS is {radius}"):
+        center_sampling_radius(cfg, strategy)
+    cfg.MODEL.LABEL_ASSIGNMENT[strategy].CENTER_SAMPLING = False
+    assert center_sampling_radius(cfg, strategy) is None
 
 
 def test_the_greatest_value_wins_a_location():

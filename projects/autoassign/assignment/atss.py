@@ -90,9 +90,10 @@ class ATSS(LabelAssignment):
 
         num_candidates = sum(min(h * w, self.topk) for h, w in grid.sizes)
         iou_of_object = iou.view(len(gt.boxes), num_candidates)
-        # Without the correction the deviation of a single candidate would not be a number.
-        std = iou_of_object.std(dim=1, correction=min(1, num_candidates - 1))
-        threshold = (iou_of_object.mean(dim=1) + std).index_select(0, pairs.objects)
+        mean = iou_of_object.mean(dim=1, keepdim=True)
+        # Of a single candidate torch's std is not a number, and without an object it warns.
+        variance = (iou_of_object - mean).square().sum(dim=1) / max(1, num_candidates - 1)
+        threshold = (mean.squeeze(1) + variance.sqrt()).index_select(0, pairs.objects)
         distance = pair_ltrb(pairs, grid, gt).amin(dim=1)
         is_positive = (iou >= threshold) & (distance > _MIN_DISTANCE)
         winners = select_winners(

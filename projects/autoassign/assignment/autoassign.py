@@ -70,10 +70,12 @@ class AutoAssign(LabelAssignment):
     The weightings can be switched off one by one, for the ablations of the paper (Tables 2 to 4).
     What is off counts as 1 in w⁺ = C·G / ΣC·G, which is still normalised: with center and
     confidence weighting off, w⁺ is 1 / |S| for each of the |S| locations inside a box, and an
-    object's loss is -log of its mean P. So the loss of an object keeps its scale whatever its
-    size, and the rows differ in nothing but the weighting. With negative weighting off too, this
-    is the paper's baseline (17.7 AP published). The confidence that is left out of C stays in P,
-    without which boxes or classes would not be learned.
+    object's loss is -log of its mean P. So the positive loss of an object keeps its scale
+    whatever its size. The negative loss is divided by ΣG as always: with center weighting off
+    that is the number of all pairs, many times the sum of a Gaussian, and the negatives weigh
+    less accordingly. With negative weighting off too, this is the paper's baseline (17.7 AP
+    published). The confidence that is left out of C stays in P, without which boxes or classes
+    would not be learned.
     """
 
     @configurable
@@ -200,9 +202,9 @@ class AutoAssign(LabelAssignment):
 
     def _log_center(self, grid: Grid, gt: GroundTruth, pairs: Pairs) -> Tensor:
         """(P,) log of the Gaussian center prior of the object's class (Eq. 2)."""
-        offset = pair_offsets(pairs, grid, gt)
         if self.center_weighting == "none":
-            return torch.zeros_like(offset[:, 0])
+            return grid.location_strides.new_zeros(len(pairs.objects), dtype=gt.boxes.dtype)
+        offset = pair_offsets(pairs, grid, gt)
         mu = self.mu.expand(self.num_classes, 2).index_select(0, gt.classes)
         sigma = self.sigma.expand(self.num_classes, 2).index_select(0, gt.classes)
         precision = 0.5 / sigma.square().clamp(min=_MIN_SIGMA**2)

@@ -14,6 +14,7 @@ from ..losses import paired_iou, quality_focal_loss
 from ..options import check_choice
 from .base import LABEL_ASSIGNMENT_REGISTRY, LabelAssignment, mean_over_workers
 from .point_targets import (
+    center_sampling_radius,
     centerness,
     is_near_center,
     level_ranges,
@@ -105,9 +106,7 @@ class DSLA(LabelAssignment):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         options = cfg.MODEL.LABEL_ASSIGNMENT.DSLA
         return {
-            "center_sampling_radius": (
-                options.CENTER_SAMPLING_RADIUS if options.CENTER_SAMPLING else None
-            ),
+            "center_sampling_radius": center_sampling_radius(cfg, "DSLA"),
             "relaxation": options.RELAXATION if options.INTERVAL_RELAXATION else None,
             "core_zone": options.CORE_ZONE,
             "iou_coupling": options.IOU_COUPLING,

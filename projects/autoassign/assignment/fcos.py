@@ -10,7 +10,14 @@ from torch import Tensor
 
 from ..grid import Grid, Pairs, inside_pairs
 from .base import LABEL_ASSIGNMENT_REGISTRY, LabelAssignment
-from .point_targets import centerness, is_near_center, level_ranges, pair_ltrb, select_winners
+from .point_targets import (
+    center_sampling_radius,
+    centerness,
+    is_near_center,
+    level_ranges,
+    pair_ltrb,
+    select_winners,
+)
 from .positives import centerness_losses, positive_statistics
 from .structures import Explanation, GroundTruth, Predictions
 
@@ -35,25 +42,14 @@ class FCOS(LabelAssignment):
         Args:
             center_sampling_radius: candidates lie nearer than this to the object's center in x
                 and y, in strides; None: anywhere inside the box.
-
-        Raises:
-            ValueError: the radius is not positive.
         """
         super().__init__()
-        if center_sampling_radius is not None and center_sampling_radius <= 0:
-            raise ValueError(
-                "MODEL.LABEL_ASSIGNMENT.FCOS.CENTER_SAMPLING_RADIUS is "
-                f"{center_sampling_radius}; it is positive (CENTER_SAMPLING False switches it off)"
-            )
         self.center_sampling_radius = center_sampling_radius
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        options = cfg.MODEL.LABEL_ASSIGNMENT.FCOS
         return {
-            "center_sampling_radius": (
-                options.CENTER_SAMPLING_RADIUS if options.CENTER_SAMPLING else None
-            ),
+            "center_sampling_radius": center_sampling_radius(cfg, "FCOS"),
         }
 
     def forward(

@@ -16,6 +16,8 @@ __all__ = ["explicit_objectness_loss"]
 def explicit_objectness_loss(obj_logits: Tensor, grid: Grid, gt: GroundTruth) -> Tensor:
     """Focal loss of the objectness, whose label is 1 at every location inside a box.
 
+    An object without a location inside has its nearest one labelled.
+
     Source of the label: AutoAssign (arXiv 2007.03496), Table 4, "explicit". The paper gives no
     loss; focal loss with its usual constants keeps the many locations outside boxes in check.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor
 
 from ..grid import Grid, Pairs
@@ -15,6 +16,7 @@ from .base import segment_max
 from .structures import GroundTruth
 
 __all__ = [
+    "center_sampling_radius",
     "centerness",
     "is_near_center",
     "level_ranges",
@@ -30,6 +32,24 @@ _GREATEST_STRIDES = 8
 _UNBOUNDED = 1e8
 # Least denominator of center-ness, in pixels.
 _EPS = 0.01
+
+
+def center_sampling_radius(cfg: CfgNode, strategy: str) -> float | None:
+    """The radius that the options of a strategy give, in strides; None: no center sampling.
+
+    Raises:
+        ValueError: the radius is not positive.
+    """
+    options = cfg.MODEL.LABEL_ASSIGNMENT[strategy]
+    if not options.CENTER_SAMPLING:
+        return None
+    if options.CENTER_SAMPLING_RADIUS <= 0:
+        raise ValueError(
+            f"MODEL.LABEL_ASSIGNMENT.{strategy}.CENTER_SAMPLING_RADIUS is "
+            f"{options.CENTER_SAMPLING_RADIUS}; it is positive (CENTER_SAMPLING False switches it "
+            "off)"
+        )
+    return options.CENTER_SAMPLING_RADIUS
 
 
 def pair_ltrb(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:

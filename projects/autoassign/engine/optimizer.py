@@ -12,6 +12,8 @@ from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
 from torch.optim import Optimizer
 
+from ..options import check_choice
+
 __all__ = ["build_optimizer"]
 
 
@@ -22,22 +24,14 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         ValueError: unknown optimizer or clip type; the known ones are listed.
     """
     clip = cfg.SOLVER.CLIP_GRADIENTS
-    allowed = ("value", "norm", "full_model")
-    if clip.CLIP_TYPE not in allowed:
-        raise ValueError(
-            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is '{clip.CLIP_TYPE}'; "
-            f"it may be one of: {', '.join(allowed)}"
-        )
+    check_choice("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", clip.CLIP_TYPE, ("value", "norm", "full_model"))
     clip_full_model = clip.ENABLED and clip.CLIP_TYPE == "full_model"
     if clip_full_model:
         cfg = cfg.clone()
         cfg.defrost()
         cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
     builders = {"SGD": build_sgd, "ADAMW": _build_adamw}
-    if cfg.SOLVER.OPTIMIZER not in builders:
-        raise ValueError(
-            f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; it may be one of: {', '.join(builders)}"
-        )
+    check_choice("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, tuple(builders))
     optimizer = builders[cfg.SOLVER.OPTIMIZER](cfg, model)
     if clip_full_model:
         # The hook runs inside step(), after a GradScaler has unscaled the gradients.

@@ -65,8 +65,7 @@ def draw_map_rows(figure: FigureBase, rows: Sequence[MapRow], *, show_shares: bo
     """Draw each row's map at every level, with a scale of its own that starts at 0.
 
     The cross marks the location of the object's greatest primary value, where that is one and
-    not a tie. Levels at which no row
-    has a location are shown as a narrow strip.
+    not a tie. Levels at which no row has a location are shown as a narrow strip.
 
     Args:
         figure: what to draw into, of :func:`rows_size`.
@@ -80,8 +79,8 @@ def draw_map_rows(figure: FigureBase, rows: Sequence[MapRow], *, show_shares: bo
         width_ratios=_widths(rows),
         height_ratios=[row.region.height_over_width for row in rows],
     )
-    by_row: list[list[tuple[Axes, AxesImage]]] = [[] for _ in rows]
-    labelled = [False] * len(rows)
+    cells: list[list[Axes]] = [[] for _ in rows]
+    heats: list[list[AxesImage]] = [[] for _ in rows]
     for column, stride in enumerate(strides):
         if all(row.level(stride) is None for row in rows):
             _draw_empty_level(figure.add_subplot(grid[:, column]), stride)
@@ -93,16 +92,15 @@ def draw_map_rows(figure: FigureBase, rows: Sequence[MapRow], *, show_shares: bo
             heat = _draw_cell(axes, row, stride)
             if show_shares and heat is not None:
                 _draw_share(axes, row.share(stride))
-            if not labelled[number]:
+            if not cells[number]:
                 axes.set_ylabel(row.label, fontsize=9)
-                labelled[number] = True
+            cells[number].append(axes)
             if heat is not None:
-                by_row[number].append((axes, heat))
-    for drawn in by_row:
+                heats[number].append(heat)
+    for of_row, drawn in zip(cells, heats, strict=True):
         if drawn:
-            bar = figure.colorbar(
-                drawn[-1][1], ax=[axes for axes, _ in drawn], aspect=14, pad=0.02, shrink=0.95
-            )
+            # Beside all cells, also those without a location, so that the columns stay columns.
+            bar = figure.colorbar(drawn[-1], ax=of_row, aspect=14, pad=0.02, shrink=0.95)
             bar.ax.tick_params(labelsize=7)
             bar.ax.locator_params(nbins=5)
 
