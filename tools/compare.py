@@ -4,17 +4,17 @@
     python tools/compare.py --config-file A.yaml B.yaml --seeds 3 --budget 3min --output DIR
     python tools/compare.py --config-file ... --num-gpus 8 --output DIR SOLVER.BASE_LR 0.005
 
-Data, schedule, evaluation and averaging of weights are those of the first config, whatever the
-others say. DIR gets table.md, results.csv, chart.png, curves.png, and the runs in
-DIR/<config>/seed<k>. The same command goes on after an interruption; more seeds and configs may be
-added to it.
+Data, schedule, optimizer (rates, clipping), evaluation and averaging of weights are those of the
+first config, whatever the others say. DIR gets table.md, results.csv, chart.png, curves.png, and
+the runs in DIR/<config>/seed<k>. The same command goes on after an interruption; more seeds and
+configs may be added to it.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from autoassign.comparison import Budget, compare
+from autoassign.comparison import Budget, MeasurementError, compare
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,8 +47,11 @@ def main(argv: list[str] | None = None) -> int:
             num_gpus=args.num_gpus,
             opts=args.opts,
         )
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
+    except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
+    except MeasurementError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

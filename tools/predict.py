@@ -3,7 +3,9 @@
 
 import sys
 
-from autoassign.inference.command import main
-
 if __name__ == "__main__":
+    try:
+        from autoassign.inference.command import main
+    except KeyboardInterrupt:  # importing takes seconds
+        sys.exit(130)
     sys.exit(main())

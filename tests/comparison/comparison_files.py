@@ -9,7 +9,7 @@ from autoassign.comparison.runs import Run
 BASE = Path(__file__).parents[2] / "configs" / "Base-Small.yaml"
 
 # Writes the metrics.json of a finished training, with AP 10 times the seed; counts its starts.
-# Fails where the folder says so.
+# Fails where the folder says so: "broken" before, "late" after the last evaluation.
 _FAKE_TRAINING = """
 import json, pathlib, sys, yaml
 config, output, seed = sys.argv[1:]
@@ -24,6 +24,8 @@ rows = [
     {"iteration": last, "bbox/AP": 10.0 * int(seed), "bbox/AP50": 50.0},
 ]
 (output / "metrics.json").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+if (output.parent / "late").exists():
+    sys.exit(3)
 """
 
 

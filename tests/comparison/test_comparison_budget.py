@@ -53,6 +53,23 @@ def test_keys_of_the_command_line_stay():
     assert cfg.TEST.EVAL_PERIOD == 10000
 
 
+@pytest.mark.parametrize("iterations", [90000, 9000])
+@pytest.mark.parametrize("steps", [(80000, 60000), (90000,), (0,)])
+def test_steps_that_never_fitted_are_told_as_they_are_whatever_the_budget(steps, iterations):
+    with pytest.raises(ValueError, match=r"SOLVER\.STEPS are .* in 90000 .*have to rise") as error:
+        scale_schedule(config("SOLVER.STEPS", steps), iterations)
+    assert str(steps) in str(error.value)
+
+
+def test_steps_of_the_command_line_are_checked_against_the_budget():
+    cfg = config("SOLVER.STEPS", (500, 9000))
+    with pytest.raises(ValueError, match=r"\(500, 9000\) in 9000 iterations; they have to rise"):
+        scale_schedule(cfg, 9000, ["SOLVER.STEPS"])
+    cfg = config("SOLVER.STEPS", (500, 90000))  # as long as the config's own schedule
+    scale_schedule(cfg, 100000, ["SOLVER.STEPS"])
+    assert cfg.SOLVER.STEPS == (500, 90000)
+
+
 def test_no_warmup_stays_none_and_a_short_one_stays_one():
     cfg = config("SOLVER.WARMUP_ITERS", 0)
     scale_schedule(cfg, 90)

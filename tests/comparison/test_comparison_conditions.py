@@ -74,9 +74,10 @@ def test_two_files_of_one_name(tmp_path):
         load_candidates(files, [])
 
 
-def test_a_model_that_cannot_be_built_is_found_before_training(tmp_path):
+@pytest.fixture
+def shapes_config(tmp_path):
     generate_shapes(tmp_path / "shapes", num_train=2, num_val=1)
-    shapes = write_config(
+    return write_config(
         tmp_path,
         "good",
         f"""
@@ -84,8 +85,47 @@ DATASETS: {{CUSTOM: {{FORMAT: coco, ROOT: "{tmp_path}/shapes", TRAIN: annotation
   TRAIN_IMAGES: train, TEST: annotations/val.json, TEST_IMAGES: val}}}}
 """,
     )
+
+
+def test_a_model_that_cannot_be_built_is_found_before_training(shapes_config, tmp_path):
     bad = write_config(tmp_path, "bad", 'MODEL: {LABEL_ASSIGNMENT: {NAME: "Nobody"}}')
     opts = [str(x) for x in NARROW]
-    assert check_trainable(load_candidates([shapes], opts)) == ("shapes_val",)
+    assert check_trainable(load_candidates([shapes_config], opts)) == ("shapes_val",)
     with pytest.raises(ValueError, match=r"bad\.yaml: .*Nobody"):
-        check_trainable(load_candidates([shapes, bad], opts))
+        check_trainable(load_candidates([shapes_config, bad], opts))
+
+
+def test_a_name_with_a_dot_before_it_is_kept_for_the_tool(tmp_path):
+    with pytest.raises(ValueError, match=r"\.speed\.yaml starts with a dot"):
+        load_candidates([write_config(tmp_path, ".speed")], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("TEST.EVOLUTION.ENABLED", True, "TEST.EVOLUTION.PERIOD", 0), "PERIOD is 0"),
+        (("MODEL.EMA.DECAY", 1.5), r"MODEL\.EMA\.DECAY is 1\.5"),
+        (("TEST.PRECISE_BN.ENABLED", True), "PRECISE_BN.ENABLED and MODEL.EMA.ENABLED exclude"),
+    ],
+)
+def test_what_the_trainer_refuses_is_found_before_training(shapes_config, options, message):
+    averaged = ("MODEL.EMA.ENABLED", True)
+    candidates = load_candidates([shapes_config], [str(x) for x in (*NARROW, *averaged, *options)])
+    with pytest.raises(ValueError, match=rf"good\.yaml: .*{message}"):
+        check_trainable(candidates)
+
+
+def test_a_model_that_cannot_be_recorded_is_found_before_training(shapes_config, tmp_path):
+    retinanet = write_config(
+        tmp_path,
+        "retinanet",
+        """
+MODEL:
+  META_ARCHITECTURE: "RetinaNet"
+  RETINANET: {NUM_CLASSES: 0, IN_FEATURES: ["p3"]}
+  ANCHOR_GENERATOR: {SIZES: [[32]]}
+""",
+    )
+    opts = [str(x) for x in (*NARROW, "TEST.EVOLUTION.ENABLED", True)]
+    with pytest.raises(ValueError, match=r"retinanet\.yaml: .*a RetinaNet does not explain"):
+        check_trainable(load_candidates([shapes_config, retinanet], opts))

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import yaml
@@ -83,6 +84,38 @@ def test_changed_commands_name_what_differs(tmp_path):
     write_config(tmp_path, "b", SCHEDULE + "MODEL: {POINT_HEAD: {NUM_CONVS: 4}}")
     with pytest.raises(ValueError, match=r"b: MODEL\.POINT_HEAD\.NUM_CONVS was 2, is 4"):
         plan(tmp_path, budget)
+
+
+def test_a_changed_config_is_refused_with_the_folder_to_remove_before_anything_is_measured(
+    tmp_path,
+):
+    plan(tmp_path, Budget(seconds=60), measure=lambda new: {"a": 0.25, "b": 0.5})
+    write_config(tmp_path, "b", SCHEDULE + "MODEL: {POINT_HEAD: {NUM_CONVS: 4}}")
+    with pytest.raises(ValueError, match=rf"remove {tmp_path}/out/b with all runs to start anew"):
+        plan(tmp_path, Budget(seconds=60), names=("a", "b", "c"), measure=never)
+
+
+def test_a_config_whose_folder_was_removed_is_measured_anew(tmp_path):
+    plan(tmp_path, Budget(seconds=60), measure=lambda new: {"a": 0.25, "b": 0.5})
+    write_config(tmp_path, "b", SCHEDULE + "MODEL: {POINT_HEAD: {NUM_CONVS: 4}}")
+    shutil.rmtree(tmp_path / "out" / "b")
+    measured = []
+
+    def measure(new):
+        measured.extend(x.name for x in new)
+        return {"b": 1.0}
+
+    first, second = plan(tmp_path, Budget(seconds=60), measure=measure)
+    assert measured == ["b"]
+    assert (first.cfg.SOLVER.MAX_ITER, second.cfg.SOLVER.MAX_ITER) == (240, 60)
+
+
+def test_runs_without_the_config_that_they_have_read_are_not_taken_over(tmp_path):
+    first, _ = plan(tmp_path, Budget(iterations=100))
+    (first.config_file.parent / "seed1").mkdir()
+    first.config_file.unlink()
+    with pytest.raises(ValueError, match=r"out/a holds files.*move that folder away"):
+        plan(tmp_path, Budget(iterations=100))
 
 
 def test_a_refused_command_changes_nothing(tmp_path):

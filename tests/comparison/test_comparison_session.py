@@ -3,9 +3,12 @@
 import csv
 
 import pytest
+import yaml
 from comparison_files import fake_train_command, write_config
 
 from autoassign.comparison import Budget, runs, session
+
+BUDGET = Budget(iterations=100)
 
 
 @pytest.fixture
@@ -15,8 +18,7 @@ def compare(tmp_path, monkeypatch):
     monkeypatch.setattr(session, "check_trainable", lambda candidates: ("val",))
     files = [write_config(tmp_path, name) for name in ("a", "b")]
 
-    def compare(seeds=2, names=files, **options):
-        budget = Budget(iterations=100)
+    def compare(seeds=2, names=files, budget=BUDGET, **options):
         options = {"opts": ["MODEL.DEVICE", "cpu"], **options}
         return session.compare(names, tmp_path / "out", seeds=seeds, budget=budget, **options)
 
@@ -61,6 +63,48 @@ def test_a_failed_run_stops_no_other_and_is_tried_again(compare, tmp_path, capsy
     (out / "b" / "broken").unlink()
     assert compare(seeds=2) == 0
     assert starts(out) == {"a1": 1, "a2": 1, "b1": 1, "b2": 2}
+
+
+def test_a_run_that_fails_after_its_last_evaluation_is_finished(compare, tmp_path, capsys):
+    compare(seeds=1)
+    (tmp_path / "out" / "b" / "late").touch()
+    assert compare(seeds=2) == 0
+    printed = capsys.readouterr().out
+    assert "b seed 2: AP 20.00, 0.8 min; exit code 3 after the last evaluation" in printed
+    assert "FAILED" not in printed
+    rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
+    assert {row["status"] for row in rows} == {"finished"}
+    assert compare(seeds=2) == 0
+
+
+def test_a_config_called_speed_keeps_its_runs_when_others_are_measured(compare, tmp_path):
+    budget = Budget(seconds=50)
+    speed = write_config(tmp_path, "speed")
+    assert compare(seeds=1, names=[speed], budget=budget) == 0
+    checkpoint = tmp_path / "out" / "speed" / "seed1" / "model_final.pth"
+    checkpoint.touch()
+    assert compare(seeds=1, names=[speed, write_config(tmp_path, "c")], budget=budget) == 0
+    assert checkpoint.exists()
+    assert starts(tmp_path / "out") == {"speed1": 1, "c1": 1}
+
+
+def test_a_measured_training_evaluates_nothing(compare, tmp_path, monkeypatch):
+    read = []
+
+    def measure(run, num_gpus):
+        cfg = yaml.safe_load(run.config_file.read_text())
+        if ".speed" in run.output_dir.parts:
+            read.append(cfg)
+        return fake_train_command(run, num_gpus)
+
+    monkeypatch.setattr(runs, "train_command", measure)
+    options = ["MODEL.DEVICE", "cpu", "DATASETS.TEST", "('val',)", "TEST.EVOLUTION.ENABLED", "True"]
+    expected = ["TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 38.5, 0.2]]"]
+    assert compare(seeds=1, budget=Budget(seconds=50), opts=[*options, *expected]) == 0
+    assert len(read) == 6
+    for cfg in read:
+        assert cfg["DATASETS"]["TEST"] == cfg["TEST"]["EXPECTED_RESULTS"] == []
+        assert not cfg["TEST"]["EVOLUTION"]["ENABLED"]
 
 
 def test_an_interrupt_says_how_to_go_on(compare, monkeypatch, capsys):

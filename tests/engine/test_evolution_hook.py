@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 from narrow_model import narrow_cfg
-from runs import run
+from runs import process_state_kept, run
 
 from autoassign.engine.evolution_hook import EvolutionRecorder
+from autoassign.visualization import explain_image
 from autoassign.visualization.evolution_store import load_evolutions
+from autoassign.visualization.inputs import map_record
+from autoassign.visualization.sources import dataset_records, load_subject
 
 EVOLUTION = ("TEST.EVOLUTION.ENABLED", True, "TEST.EVOLUTION.PERIOD", 3)
 
@@ -28,6 +31,37 @@ def test_maps_are_kept_at_the_start_every_period_and_at_the_end(recorded):
         first, _, last = (x.objects[0] for x in evolution.explanations)
         finest = (x.maps["positive weight"][0] for x in (first, last))
         assert not np.array_equal(*finest, equal_nan=True)
+
+
+def test_the_last_maps_are_those_of_the_final_model(shapes, tmp_path):
+    output = tmp_path / "run"
+    # Otherwise the final model is the average, which is not what the hook looks at.
+    run(shapes, output, *EVOLUTION, "MODEL.EMA.ENABLED", False, "TEST.EVAL_PERIOD", 0)
+    with process_state_kept():
+        subject = load_subject(None, str(output / "model_final.pth"))
+        records = dataset_records(subject.cfg)
+    evolutions = load_evolutions(output / "evolution")
+    assert len(evolutions) == len(records)
+    for evolution, record in zip(evolutions, records, strict=True):
+        kept = evolution.explanations[-1].objects[0]
+        item = map_record(subject.cfg, record)
+        assert kept.index == item["instances"].gt_boxes.area().argmax()
+        (expected,) = explain_image(subject.model, item, objects=[kept.index]).objects
+        np.testing.assert_array_equal(kept.box, expected.box)
+        for level, wanted in zip(
+            kept.maps["positive weight"], expected.maps["positive weight"], strict=True
+        ):
+            np.testing.assert_allclose(level, wanted, rtol=1e-4)
+
+
+def test_resuming_with_other_objects_is_refused(shapes, tmp_path):
+    output = tmp_path / "run"
+    options = (*EVOLUTION, "TEST.EVAL_PERIOD", 0)
+    run(shapes, output, *options, "SOLVER.MAX_ITER", 2, "TEST.EVOLUTION.NUM_OBJECTS", 2)
+    with pytest.raises(ValueError, match=r"restore TEST\.EVOLUTION"):
+        run(shapes, output, *options, "TEST.EVOLUTION.NUM_OBJECTS", 1, flags=("--resume",))
+    run(shapes, output, *options, "TEST.EVOLUTION.NUM_OBJECTS", 2, flags=("--resume",))
+    assert load_evolutions(output / "evolution")[1].iterations == [0, 2, 3, 4]
 
 
 def test_training_is_not_changed(recorded, trained):

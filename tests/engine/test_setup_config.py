@@ -8,6 +8,7 @@ from runs import CONFIG, parse, run, set_up
 
 from autoassign import get_config_file
 from autoassign.engine import Trainer
+from autoassign.engine.setup import load_config
 
 
 def test_the_config_file_may_be_the_name_of_a_shipped_one(shapes, tmp_path):
@@ -54,6 +55,21 @@ def test_without_cuda_it_says_so_and_runs_on_the_cpu(shapes, tmp_path, monkeypat
     assert cfg.MODEL.DEVICE == "cpu"
     log = (tmp_path / "out/log.txt").read_text()
     assert "WARNING: No CUDA device is available: running on the CPU." in log
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:x", ""])
+def test_a_device_that_does_not_exist_is_an_error(shapes, tmp_path, device):
+    with pytest.raises(ValueError, match=rf"MODEL\.DEVICE is '{device}': .*cpu, cuda or cuda:1"):
+        set_up(parse(shapes, tmp_path / "out", "MODEL.DEVICE", device))
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "text\n", "3\n", "_BASE_: empty.yaml\n", "MODEL:\n"])
+def test_a_config_file_that_is_no_mapping_is_named(tmp_path, text):
+    (tmp_path / "empty.yaml").touch()
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"mine\.yaml: .*is not a mapping of options"):
+        load_config(str(path), [])
 
 
 def test_without_cuda_mixed_precision_is_left_out(shapes, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """tools/predict.py from its arguments to its files."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,9 @@ from detectron2.data import Metadata
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 
-from autoassign.inference import Predictor, runner
+from autoassign.inference import Predictor, command, runner
 from autoassign.inference.command import main
+from autoassign.inference.drawing import draw_detections
 from autoassign.inference.sources import OpenVideo
 from autoassign.inference.writers import DetectionFiles
 
@@ -53,15 +55,32 @@ def test_a_folder_with_a_broken_file(project, capsys):
     assert written == ["a.png", "below/b.png", "detections.json", "images.json"]
     printed = capsys.readouterr()
     assert "broken.jpg: the image cannot be read" in printed.err
-    assert "1 inputs could not be read" in printed.err
+    assert "1 input could not be read" in printed.err
     assert "2 images" in printed.out
 
 
-def test_drawn_images_have_the_size_of_the_image_and_differ_from_it(project):
+def test_drawings_of_small_images_are_enlarged(project):
     predict(project, project / "images")
-    drawn = cv2.imread(str(project / "out/below/b.png"))
-    assert drawn.shape == (96, 64, 3)
-    assert (drawn != picture(96, 64, seed=1)).any()
+    assert cv2.imread(str(project / "out/below/b.png")).shape == (640, 427, 3)
+
+
+def test_boxes_are_enlarged_with_their_image():
+    found = Instances(
+        (40, 80),
+        pred_boxes=Boxes(torch.tensor([[20.0, 10.0, 60.0, 30.0]])),
+        scores=torch.tensor([0.5]),
+        pred_classes=torch.tensor([0]),
+    )
+    image = np.zeros((40, 80, 3), np.uint8)
+    metadata = Metadata(thing_classes=["a"])
+    large = draw_detections(image, found, metadata, min_length=800)
+    assert large.shape == (400, 800, 3)
+    # The lower and the right edge: the label is in the upper left corner.
+    rows, columns = np.nonzero(large.max(axis=2) > 64)
+    assert rows.max() == pytest.approx(300, abs=3)
+    assert columns.max() == pytest.approx(600, abs=3)
+    assert found.pred_boxes.tensor.tolist() == [[20, 10, 60, 30]]
+    assert draw_detections(image, found, metadata, min_length=80).shape == (40, 80, 3)
 
 
 def test_the_results_are_those_of_the_predictor_as_coco_takes_them(project, weights):
@@ -140,7 +159,7 @@ def interrupted_at_second(monkeypatch):
     """Ctrl-C arrives while the second image is drawn."""
     calls = iter(range(10))
 
-    def draw(image, *rest):
+    def draw(image, *rest, **options):
         if next(calls) == 1:
             raise KeyboardInterrupt
         return image
@@ -148,12 +167,33 @@ def interrupted_at_second(monkeypatch):
     monkeypatch.setattr(runner, "draw_detections", draw)
 
 
-def test_what_is_done_survives_an_interruption(project, interrupted_at_second):
+def test_what_is_done_survives_an_interruption(project, interrupted_at_second, capsys):
     assert predict(project, project / "images", "--batch-size", 1) == 130
     assert (project / "out/a.png").exists()
-    found = read(project, "detections.json")
-    assert {x["image_id"] for x in found} == {1, 2}
-    assert [x["id"] for x in read(project, "images.json")["images"]] == [1, 2]
+    assert {x["image_id"] for x in read(project, "detections.json")} == {1}
+    assert [x["id"] for x in read(project, "images.json")["images"]] == [1]
+    printed = capsys.readouterr()
+    assert "1 image or frame predicted" in printed.out
+    assert "interrupted" in printed.err
+
+
+def test_an_interruption_while_the_weights_are_loaded(project, monkeypatch, capsys):
+    def load(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "Predictor", load)
+    assert predict(project, project / "images") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_what_is_done_survives_a_failing_disk(project, monkeypatch, capsys):
+    real = cv2.imwrite
+    monkeypatch.setattr(cv2, "imwrite", lambda path, x: "below" not in path and real(path, x))
+    assert predict(project, project / "images", "--batch-size", 1) == 1
+    printed = capsys.readouterr()
+    assert "below/b.png: the image cannot be written" in printed.err
+    assert "1 image or frame predicted" in printed.out
+    assert [x["file_name"] for x in read(project, "images.json")["images"]] == ["a.png"]
 
 
 def test_an_interrupted_video_can_be_played(project, interrupted_at_second):
@@ -190,7 +230,11 @@ def test_the_detections_are_complete_json_at_any_time(tmp_path):
         (("images", "--classes", "cat"), "no class 'cat'; its classes are: ant, bee"),
         (("images", "--weights", "gone.pth"), "gone.pth does not exist"),
         (("images", "--frames", "0"), "0 is not at least 1"),
+        (("images", "--batch-size", "x"), "--batch-size: 'x' is not a whole number"),
         (("images", "--score-threshold", "2"), "2.0 does not lie between 0 and 1"),
+        (("images", "--score-threshold", "abc"), "--score-threshold: 'abc' is not a number"),
+        (("images", "--score-threshold", "nan"), "nan does not lie between 0 and 1"),
+        (("images", "--class-names", "images/a.png"), "--class-names images/a.png is not UTF-8"),
         (("images", "--opts", "MODEL.NO_SUCH", "1"), "MODEL.NO_SUCH"),
         (("images", "--opts", "SEED"), "--opts"),
     ],
@@ -202,7 +246,30 @@ def test_wrong_arguments_end_with_a_sentence_before_anything_is_written(
     with pytest.raises(SystemExit, match="2"):
         predict(project, *arguments)
     assert message in capsys.readouterr().err
-    assert not (project / "out").exists()
+    assert not list(project.glob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("names.txt", "--output names.txt is a file"),
+        ("names.txt/out", "--output names.txt/out cannot be made: Not a directory"),
+    ],
+)
+def test_an_output_folder_that_cannot_be_made_is_an_error_before_the_weights_are_read(
+    project, monkeypatch, capsys, output, message
+):
+    monkeypatch.chdir(project)
+    with pytest.raises(SystemExit, match="2"):
+        predict(project, "images", "--output", output, "--weights", "gone.pth")
+    assert message in capsys.readouterr().err
+
+
+def test_an_output_folder_that_cannot_be_written_is_an_error(project, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(SystemExit, match="2"):
+        predict(project, project / "images")
+    assert "nothing can be written in this folder" in capsys.readouterr().err
 
 
 def test_nothing_is_replaced(project, capsys):

@@ -1,3 +1,8 @@
+import pickle
+from pathlib import Path
+from urllib.error import URLError
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,6 +12,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from autoassign.inference import Predictor
+from autoassign.inference import predictor as predictor_module
 
 
 def test_it_is_the_detector_on_the_resized_image_with_boxes_scaled_back(weights):
@@ -116,12 +122,72 @@ def test_what_the_assignment_has_learned_is_not_needed(weights, tmp_path):
     Predictor(detector_cfg(str(tmp_path / "rest.pth")))
 
 
+@pytest.mark.parametrize("name", ["head.obj_score.bias", "head.ctr_score.bias"])
+def test_weights_of_another_head_are_an_error(weights, tmp_path, name):
+    checkpoint = torch.load(weights)
+    checkpoint["model"] = {
+        name: tensor for name, tensor in checkpoint["model"].items() if "obj_score" not in name
+    } | {name: torch.zeros(1)}
+    torch.save(checkpoint, tmp_path / "other.pth")
+    options = ("MODEL.POINT_HEAD.OBJECTNESS", "none")
+    with pytest.raises(ValueError, match=rf"{name}, .*another label assignment or objectness\?"):
+        Predictor(detector_cfg(str(tmp_path / "other.pth"), *options))
+
+
+def test_what_another_assignment_has_learned_is_passed_over(weights, tmp_path):
+    checkpoint = torch.load(weights)
+    checkpoint["model"]["label_assignment.other"] = torch.zeros(1)
+    torch.save(checkpoint, tmp_path / "other.pth")
+    Predictor(detector_cfg(str(tmp_path / "other.pth")))
+
+
 @pytest.mark.parametrize("num_classes", [0, 5])
-def test_a_file_that_is_no_checkpoint_is_an_error_that_names_it(tmp_path, num_classes):
-    path = tmp_path / "broken.pth"
-    path.write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match=r"broken\.pth"):
+@pytest.mark.parametrize("suffix", ["pth", "pkl"])
+@pytest.mark.parametrize("content", ["no checkpoint", "image", "half", "key", "list", "empty"])
+def test_a_file_that_is_no_checkpoint_is_an_error_that_names_it(
+    weights, tmp_path, suffix, content, num_classes
+):
+    path = tmp_path / f"broken.{suffix}"
+    content = {
+        "image": cv2.imencode(".jpg", picture(64, 64))[1].tobytes(),
+        "half": Path(weights).read_bytes()[:5000],
+        "key": b"h",  # "get from memo": a KeyError
+        "list": pickle.dumps([1, 2]),
+        "empty": b"",
+    }.get(content, content.encode())
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=rf"broken\.{suffix} cannot be read as a checkpoint"
+    ) as error:
         Predictor(detector_cfg(str(path), "MODEL.POINT_HEAD.NUM_CLASSES", num_classes))
+    assert "Set it" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"model": 3}, {"epoch": 3}])
+def test_a_checkpoint_without_a_model_is_an_error(tmp_path, content):
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth is no checkpoint"):
+        Predictor(detector_cfg(str(tmp_path / "other.pth")))
+
+
+def test_the_number_of_classes_of_a_backbone_is_not_known(tmp_path):
+    torch.save({"model": {"backbone.x": torch.zeros(1)}}, tmp_path / "backbone.pth")
+    with pytest.raises(ValueError, match=r"backbone\.pth: there is no tensor head\.cls_score"):
+        Predictor(detector_cfg(str(tmp_path / "backbone.pth"), "MODEL.POINT_HEAD.NUM_CLASSES", 0))
+
+
+def test_weights_that_cannot_be_fetched_are_named(monkeypatch):
+    def fail(path):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(predictor_module.PathManager, "get_local_path", fail)
+    with pytest.raises(OSError, match=r"https://nowhere/x\.pth cannot be fetched.*no route"):
+        Predictor(detector_cfg("https://nowhere/x.pth"))
+
+
+def test_an_unknown_kind_of_address_is_an_error():
+    with pytest.raises(FileNotFoundError, match=r"ftpp://x\.pth does not exist"):
+        Predictor(detector_cfg("ftpp://x.pth"))
 
 
 @pytest.mark.parametrize(
@@ -135,6 +201,9 @@ def test_an_array_that_is_no_image_is_an_error(weights, image):
 @pytest.mark.parametrize(
     ("options", "arguments", "message"),
     [
+        (("MODEL.META_ARCHITECTURE", "RetinaNet"), {}, r"ARCHITECTURE is RetinaNet"),
+        (("MODEL.DEVICE", "foo"), {}, r"MODEL\.DEVICE is 'foo': .*cpu, cuda or cuda:1"),
+        (("INPUT.MIN_SIZE_TEST", -1), {}, r"INPUT\.MIN_SIZE_TEST is -1"),
         (("INPUT.FORMAT", "L"), {}, r"INPUT\.FORMAT is 'L'; allowed: BGR, RGB"),
         ((), {"batch_size": 0}, "batch_size is 0"),
     ],

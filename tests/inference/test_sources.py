@@ -41,6 +41,22 @@ def test_a_file_that_is_meant_twice_is_taken_once(folder):
     assert names("a/1.jpg", "a", str(folder / "a/1.jpg")) == ["1.jpg", "b/1.JPG", "b/2.png"]
 
 
+def test_a_file_that_is_meant_through_links_is_taken_once(folder):
+    (folder / "a/loop").symlink_to(folder / "a")
+    (folder / "a/again.jpg").symlink_to("1.jpg")
+    assert names("a/**/1.jpg") == ["1.jpg"]
+    assert names("a") == ["1.jpg", "b/1.JPG", "b/2.png"]
+
+
+@pytest.mark.parametrize("target", ["gone.jpg", "link.jpg"])
+def test_a_link_to_nothing_in_a_folder_is_unreadable(folder, target):
+    (folder / "c/link.jpg").symlink_to(target)
+    _, source = find_sources(["c"])
+    assert source.name == "link.jpg"
+    with pytest.raises(UnreadableError, match="cannot be read"):
+        source.read()
+
+
 def test_a_file_with_the_characters_of_a_pattern_is_a_file(folder):
     (folder / "x[1].jpg").touch()
     assert names("x[1].jpg") == ["x[1].jpg"]
@@ -68,6 +84,12 @@ def test_an_input_that_means_nothing_is_named(folder, text):
 def test_a_camera_without_a_number_is_an_error():
     with pytest.raises(ValueError, match="camera:front"):
         find_sources(["camera:front"])
+
+
+def test_a_camera_with_too_large_a_number_is_unreadable():
+    [camera] = find_sources(["camera:99999999999999999"])
+    with pytest.raises(UnreadableError, match="OpenCV cannot open it"):
+        camera.open()
 
 
 def test_an_image_is_read_in_bgr_and_turned_as_its_exif_data_says(tmp_path):

@@ -18,8 +18,8 @@ const see = () => ({
   box: byId("stage").querySelector("rect").getAttribute("width"),
   view: byId("stage").getAttribute("viewBox"),
 });
-const press = (key) =>
-  byId("next").dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+const press = (key, element = byId("next")) =>
+  element.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
 const after = (act) => { act(); return see(); };
 const steps = {};
 steps.start = see();
@@ -36,6 +36,19 @@ steps.level = after(() => byId("levels").children[0].click());
 steps.level_key = after(() => press("ArrowDown"));
 steps.no_location = after(() => byId("levels").children[3].click());
 steps.unzoomed = after(() => byId("zoom").click());
+const viewer = byId("viewer");
+viewer.focus();
+const focus = {
+  viewer: document.activeElement === viewer,
+  ring: getComputedStyle(viewer).outlineStyle,
+  before: see(),
+  after: after(() => press("ArrowRight", document.activeElement)),
+};
+viewer.blur();
+focus.blurred = document.activeElement === viewer;
+byId("stage").dispatchEvent(new MouseEvent("click", {bubbles: true}));
+focus.clicked = document.activeElement === viewer;
+byId("previous").click();
 byId("levels").children[0].click();
 byId("stage").scrollIntoView();
 const area = byId("stage").getBoundingClientRect();
@@ -50,7 +63,7 @@ const sorted = () => {
   return [heading.getAttribute("aria-sort"), cells(classes)];
 };
 return {
-  steps, readout: byId("readout").textContent, sorted: [sorted(), sorted()],
+  steps, focus, readout: byId("readout").textContent, sorted: [sorted(), sorted()],
   hidden: byId("viewer").hidden,
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
 };
@@ -91,6 +104,15 @@ def test_buttons_and_keys_step_through_the_objects_of_all_images(seen):
     # 96 and 128 are the sizes of the images and of the network's input.
     assert [float(steps[x]["box"]) for x in ("start", "next", "key")] == [60, 30, 80]
     assert all(step["heat"] for name, step in steps.items() if name not in LEVEL_4)
+
+
+def test_the_keys_work_in_the_viewer_itself_and_after_a_click_on_the_picture(seen):
+    focus = seen["focus"]
+    assert focus["viewer"]
+    assert focus["ring"] == "solid"
+    assert focus["before"]["object"].startswith("1 of 3")
+    assert focus["after"]["object"].startswith("2 of 3")
+    assert (focus["blurred"], focus["clicked"]) == (False, True)
 
 
 def test_another_map_is_shown_and_kept_for_the_next_object(seen):

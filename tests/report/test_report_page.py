@@ -4,13 +4,15 @@ import base64
 import json
 import re
 import shutil
+from html import escape
 
 import numpy as np
 import pytest
+import torch
 from report_runs import make_run
 
 from autoassign.report.command import main
-from autoassign.report.dataset import read_dataset
+from autoassign.report.dataset import read_dataset, read_ranking
 from autoassign.report.run_folder import read_run
 from autoassign.visualization import explain_image
 from autoassign.visualization.inputs import map_record
@@ -54,7 +56,7 @@ def test_the_worst_image_and_the_best_one(report_run, tmp_path):
     assert "at least 0.800" in shown
     assert "plain.png</b> F1 0.67: 1 found, 1 missed, 0 wrong" in worst
     assert "a&lt;i&gt;b.png</b> F1 1.00: 1 found, 0 missed, 0 wrong" in best
-    assert "1 images without an object" in shown
+    assert "Not ranked: 1 image without an object" in shown
 
 
 def test_the_numbers_of_the_maps_are_those_of_the_strategy(report_run, tmp_path):
@@ -95,8 +97,19 @@ def spoilt_weights(folder):
     (folder / "model_final.pth").write_bytes(b"no weights")
 
 
-def spoilt_results(folder):
-    (folder / "inference" / "coco_instances_results.json").write_text('[{"image_id": 99')
+def weights_without_numbers(folder):
+    checkpoint = torch.load(folder / "model_final.pth")
+    for values in checkpoint["model"].values():
+        if values.is_floating_point():
+            values.fill_(float("nan"))
+    torch.save(checkpoint, folder / "model_final.pth")
+
+
+def results(content):
+    def change(folder):
+        (folder / "inference" / "coco_instances_results.json").write_text(content)
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -107,7 +120,11 @@ def spoilt_results(folder):
             (),
             {"examples": "has no inference/coco_instances_results.json"},
         ),
-        (spoilt_results, (), {"examples": "No images are ranked: inference/coco_inst"}),
+        (
+            results('[{"image_id": 99'),
+            (),
+            {"examples": "inference/coco_instances_results.json is no list of detections in COCO"},
+        ),
         (
             remove("model_final.pth"),
             (),
@@ -116,7 +133,11 @@ def spoilt_results(folder):
                 "prior": "neither model_final.pth nor model_best.pth",
             },
         ),
-        (spoilt_weights, (), {"assignment": "holds no weights", "prior": "holds no weights"}),
+        (
+            spoilt_weights,
+            (),
+            {"assignment": "copy/model_final.pth", "prior": "copy/model_final.pth"},
+        ),
         (without_evaluation, (), {"ap": "no evaluation", "curves": "Nothing logged"}),
         (
             lambda folder: None,
@@ -125,26 +146,53 @@ def spoilt_results(folder):
         ),
         (
             lambda folder: None,
-            ("MODEL.META_ARCHITECTURE", "RetinaNet"),
-            {"assignment": "RetinaNet has no label assignment", "prior": "RetinaNet has no"},
+            ("MODEL.BACKBONE.NAME", "build_nothing"),
+            {"assignment": "the detector cannot be built: ", "prior": "cannot be built: "},
         ),
+        (weights_without_numbers, (), {"assignment": "finite", "prior": "finite"}),
         (
             lambda folder: None,
-            ("MODEL.LABEL_ASSIGNMENT.AUTOASSIGN.CENTER_WEIGHTING", "fixed"),
-            {"prior": "is shown"},
+            ("MODEL.META_ARCHITECTURE", "RetinaNet"),
+            {"assignment": "RetinaNet has no label assignment", "prior": "RetinaNet has no"},
         ),
     ],
     ids=[
         *("no-results", "broken-results", "no-weights", "broken-weights", "no-evaluation"),
-        *("no-data", "retinanet", "fixed-prior"),
+        *("no-data", "no-model", "weights-nan", "retinanet"),
     ],
 )
 def test_what_is_missing_is_said(copy, tmp_path, change, options, sentences):
     change(copy)
-    page = page_of(copy, tmp_path, *options)
+    page = page_of(copy, tmp_path, "--opts", *options)
     for anchor, sentence in sentences.items():
         assert sentence in section(page, anchor)
         assert 'class="missing"' in section(page, anchor)
+
+
+def test_a_model_that_cannot_be_built_costs_no_other_part(report_run, tmp_path, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("no room on the device")
+
+    monkeypatch.setattr("autoassign.report.page.load_subject", fail)
+    page = page_of(report_run, tmp_path)
+    sentence = "the detector cannot be built: no room on the device."
+    assert sentence in section(page, "assignment")
+    assert sentence in section(page, "prior")
+    assert "F1 1.00" in section(page, "examples")
+
+
+def test_numbers_that_json_has_not_cost_no_other_part(report_run, tmp_path, monkeypatch):
+    def explain(*args, **kwargs):
+        explanation = explain_image(*args, **kwargs)
+        for shown in explanation.objects:
+            for level in shown.maps[shown.primary]:
+                level.fill(np.inf)
+        return explanation
+
+    monkeypatch.setattr("autoassign.report.assignments.explain_image", explain)
+    page = page_of(report_run, tmp_path)
+    assert "No assignment is shown" in section(page, "assignment")
+    assert "F1 1.00" in section(page, "examples")
 
 
 def test_a_dataset_without_objects_is_no_error(copy, report_data, tmp_path):
@@ -154,7 +202,7 @@ def test_a_dataset_without_objects_is_no_error(copy, report_data, tmp_path):
     (root / "all.json").write_text(json.dumps(content))
     (copy / "inference" / "coco_instances_results.json").write_text("[]")
     options = ("DATASETS.CUSTOM.ROOT", root, "DATASETS.CUSTOM.TRAIN", "")
-    page = page_of(copy, tmp_path, *options)
+    page = page_of(copy, tmp_path, "--opts", *options)
     assert "No image has an object or a detection" in section(page, "examples")
     assert "No image of the test dataset has an object" in section(page, "assignment")
 
@@ -166,6 +214,13 @@ def test_other_strategies_show_their_own_maps(strategy, report_data, tmp_path):
     page = page_of(folder, tmp_path)
     assert f"What {strategy} would teach" in section(page, "assignment")
     assert f"{strategy} has no center prior" in section(page, "prior")
+
+
+def test_a_fixed_prior_is_said(report_data, tmp_path):
+    weighting = ("MODEL.LABEL_ASSIGNMENT.AUTOASSIGN.CENTER_WEIGHTING", "fixed")
+    page = page_of(make_run(tmp_path / "run", report_data, *weighting), tmp_path)
+    assert escape(f"{weighting[0]} is 'fixed'") in section(page, "prior")
+    assert 'class="missing"' not in section(page, "assignment").partition("<noscript>")[0]
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.json"])
@@ -181,8 +236,9 @@ def test_a_folder_that_is_no_run_is_an_error(copy, capsys, name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["NO.SUCH", "1"], "NO.SUCH"),
-        (["SOLVER.MAX_ITER"], "come in pairs"),
+        (["--opts", "NO.SUCH", "1"], "NO.SUCH"),
+        (["--opts", "SOLVER.MAX_ITER"], "come in pairs"),
+        (["--output", "."], "--output . is a folder"),
         (["--images", "0"], "0 is not at least 1"),
     ],
 )
@@ -191,3 +247,65 @@ def test_wrong_arguments_are_named(report_run, tmp_path, capsys, arguments, mess
         main([str(report_run), "--output", str(tmp_path / "x.html"), *arguments])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("null", "{}", "[1]", '["x"]'),
+        '[{"image_id": 1, "category_id": 7, "bbox": [1, 2, 3], "score": 0.5}]',
+        '[{"image_id": 1, "category_id": 7, "bbox": [1, 2, 3, "4"], "score": 0.5}]',
+        '[{"image_id": 1, "category_id": 7, "bbox": [1, 2, 3, 4], "score": NaN}]',
+        '[{"image_id": [1], "category_id": 7, "bbox": [1, 2, 3, 4], "score": 0.5}]',
+        '[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]',
+    ],
+)
+def test_a_results_file_of_another_form_is_named(copy, content):
+    results(content)(copy)
+    run = read_run(copy)
+    expected = (
+        r"^inference/coco_instances_results\.json is no list .* category_id, bbox .* and score"
+    )
+    with pytest.raises(ValueError, match=expected):
+        read_ranking(run, read_dataset(run))
+
+
+def test_weights_of_an_interrupted_run_are_those_of_the_last_checkpoint(copy):
+    (copy / "model_final.pth").rename(copy / "model_0000019.pth")
+    (copy / "last_checkpoint").write_text("model_0000019.pth")
+    assert read_run(copy).weights == copy / "model_0000019.pth"
+    (copy / "model_best.pth").touch()
+    assert read_run(copy).weights == copy / "model_best.pth"
+
+
+def test_a_last_line_that_is_cut_off_is_left_out_and_said(copy, tmp_path):
+    assert "cut off" not in section(page_of(copy, tmp_path), "run")
+    with open(copy / "metrics.json", "a") as file:
+        file.write('{"iteration": 40, "bbox/A')
+    page = page_of(copy, tmp_path)
+    assert "The last line of metrics.json is cut off" in section(page, "run")
+    assert "30.0" in section(page, "ap")
+
+
+def test_metrics_that_are_no_numbers_are_named(copy, capsys):
+    with open(copy / "metrics.json", "a") as file:
+        file.write('{"iteration": 40, "bbox/AP": null}\n')
+    with pytest.raises(SystemExit) as stop:
+        main([str(copy)])
+    assert stop.value.code == 2
+    assert 'metrics.json, line 8: "bbox/AP" is not a number: null' in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_without_a_traceback(report_run, tmp_path, capsys, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autoassign.report.command.write_report", interrupt)
+    assert main([str(report_run), "--output", str(tmp_path / "x.html")]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_every_heading_has_a_text(report_run, tmp_path):
+    headings = re.findall('<th scope="col">(.*?)</th>', page_of(report_run, tmp_path))
+    assert headings
+    assert all(re.sub("<[^>]*>", "", heading).strip() for heading in headings)

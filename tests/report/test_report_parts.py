@@ -8,7 +8,7 @@ import pytest
 from autoassign.report.charts import line_chart
 from autoassign.report.configuration import changed_options, configuration_section
 from autoassign.report.facts import facts_section
-from autoassign.report.markup import json_script, table
+from autoassign.report.markup import count, json_script, table
 from autoassign.report.run_folder import read_run
 
 
@@ -42,6 +42,10 @@ def test_names_are_text_and_not_markup():
     chart = line_chart("<u>", {"<i>": [(0, 1.0)]})
     cells = table(["<u>"], [["<i>", "<i>"]], sortable=True)
     assert not re.search("<[ui]>", chart + cells)
+
+
+def test_nouns_follow_their_number():
+    assert [count(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
 
 
 def test_data_cannot_end_its_script():

@@ -114,6 +114,14 @@ def test_unknown_objects_and_classes_are_named(model, classes, objects, message)
         explain_image(model, image_input(BOXES, classes), objects=objects)
 
 
+def test_diverged_weights_are_told_instead_of_drawn(item):
+    model = narrow_model().eval()
+    with torch.no_grad():
+        model.label_assignment.mu[1] = torch.nan
+    with pytest.raises(ValueError, match="center weight is not finite: have the weights diverged"):
+        explain_image(model, item)
+
+
 def test_dsla_shows_its_own_maps(item):
     model = narrow_model("MODEL.LABEL_ASSIGNMENT.NAME", "DSLA").eval()
     shown = explain_image(model, item).objects

@@ -8,6 +8,7 @@ from detectron2.utils.events import EventStorage, JSONWriter
 from matplotlib.figure import Figure
 
 from autoassign.visualization import draw_curves, read_metrics
+from autoassign.visualization.curves import is_cut_off
 
 
 def write(path, *rows):
@@ -77,9 +78,40 @@ def test_iterations_repeated_after_resuming_count_once(tmp_path):
     assert read_metrics(write(tmp_path / "metrics.json", *rows)) == [rows[0], rows[2]]
 
 
-@pytest.mark.parametrize("line", ['{"iteration": 3, "tot', '{"total_loss": 1.0}', "[1]"])
+@pytest.mark.parametrize(
+    "line", ['{"iteration": 3, "tot', '{"total_loss": 1.0}', "[1]", '{"iteration": "3"}']
+)
 def test_bad_line_is_named(tmp_path, line):
     path = write(tmp_path / "metrics.json", {"iteration": 1})
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(ValueError, match=r"metrics\.json, line 2"):
+        read_metrics(path)
+
+
+@pytest.mark.parametrize("value", ["null", '"12"', "[1.0]", "true"])
+def test_a_value_that_is_no_number_is_named(tmp_path, value):
+    path = tmp_path / "metrics.json"
+    path.write_text(f'{{"iteration": 1}}\n{{"iteration": 2, "lr": {value}}}\n')
+    with pytest.raises(ValueError, match=r'metrics\.json, line 2: "lr" is not a number') as error:
+        read_metrics(path)
+    assert value in str(error.value)
+
+
+def test_the_line_that_a_killed_run_leaves_is_left_out(tmp_path):
+    rows = [{"iteration": 0, "total_loss": 2.0}, {"iteration": 1, "total_loss": float("inf")}]
+    path = write(tmp_path / "metrics.json", *rows)
+    whole = path.read_text()
+    path.write_text(whole[:-1])  # without its line break the last line is whole
+    assert not is_cut_off(path)
+    assert read_metrics(path) == rows
+    for end in range(whole.index("\n") + 2, len(whole) - 1):
+        path.write_text(whole[:end])
+        assert is_cut_off(path)
+        assert read_metrics(path) == rows[:1]
+
+
+def test_only_the_last_line_may_be_cut_off(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text('{"iteration": 0, "tot\n{"iteration": 1, "tot')
+    with pytest.raises(ValueError, match="line 1"):
         read_metrics(path)

@@ -10,7 +10,11 @@ from narrow_model import image_input, narrow_model
 
 from autoassign.visualization import explain_image
 from autoassign.visualization.evolution_figure import draw_evolutions
-from autoassign.visualization.evolution_store import load_evolutions, save_iteration, save_objects
+from autoassign.visualization.evolution_store import (
+    load_evolutions,
+    save_iteration,
+    start_evolution,
+)
 from autoassign.visualization.heat import Region, draw_heat, draw_image, region_of
 from autoassign.visualization.map_rows import MapRow, rows_size
 from autoassign.visualization.objectness_figure import score_maps
@@ -61,6 +65,17 @@ def test_scores_are_those_that_detections_are_chosen_by():
         np.testing.assert_allclose(combined, without * objectness, rtol=1e-6)
 
 
+def test_diverged_scores_and_priors_are_refused():
+    model = narrow_model().eval()
+    with torch.no_grad():
+        model.head.obj_score.bias.fill_(torch.nan)
+        model.label_assignment.mu[2] = torch.nan
+    with pytest.raises(ValueError, match="objectness is not finite"):
+        score_maps(model, image_input([], []))
+    with pytest.raises(ValueError, match="center prior is not finite"):
+        read_priors(model.label_assignment, NAMES)
+
+
 @pytest.fixture
 def explanation():
     item = image_input([[10.0, 12.0, 70.0, 80.0], [3.0, 3.0, 6.0, 6.0]], [1, 2])
@@ -103,9 +118,8 @@ def first_object(explanation):
 def test_what_is_kept_of_a_training_is_read_back(tmp_path, explanation):
     kept = [first_object(explanation)]
     folder = tmp_path / "evolution"
-    save_objects(folder, kept, ["an object"])
-    for iteration in (200, 0):
-        save_iteration(folder, iteration, kept)
+    start_evolution(folder, kept, ["an object"], 0)
+    save_iteration(folder, 200, kept)
     (evolution,) = load_evolutions(folder)
     assert evolution.name == "an object"
     assert evolution.iterations == [0, 200]
@@ -121,8 +135,34 @@ def test_what_is_kept_of_a_training_is_read_back(tmp_path, explanation):
     assert [path.name for path in draw_evolutions(tmp_path)] == ["evolution_0.png"]
 
 
+def test_a_resumed_training_goes_on_from_its_iteration(tmp_path, explanation):
+    kept = [first_object(explanation)]
+    start_evolution(tmp_path, kept, ["a"], 0)
+    for iteration in (100, 200):
+        save_iteration(tmp_path, iteration, kept)
+    start_evolution(tmp_path, kept, ["a"], 100)
+    assert load_evolutions(tmp_path)[0].iterations == [0, 100]
+
+
+def test_a_training_from_the_start_keeps_nothing_of_an_earlier_one(tmp_path, explanation):
+    start_evolution(tmp_path, [first_object(explanation)], ["a"], 0)
+    save_iteration(tmp_path, 100, [first_object(explanation)])
+    start_evolution(tmp_path, [first_object(explanation)] * 2, ["a", "b"], 0)
+    assert [x.iterations for x in load_evolutions(tmp_path)] == [[0], [0]]
+
+
+def test_other_objects_are_not_mixed_in_after_resuming(tmp_path, explanation):
+    first, second = (replace(explanation, objects=[shown]) for shown in explanation.objects)
+    start_evolution(tmp_path, [first], ["a"], 0)
+    save_iteration(tmp_path, 100, [first])
+    for kept, names in (([second], ["a"]), ([first], ["b"]), ([first, second], ["a", "b"])):
+        with pytest.raises(ValueError, match=r"restore TEST\.EVOLUTION.* or move .* away"):
+            start_evolution(tmp_path, kept, names, 50)
+    assert load_evolutions(tmp_path)[0].iterations == [0, 100]
+
+
 def test_broken_and_foreign_files_are_named(tmp_path, explanation):
-    save_objects(tmp_path, [first_object(explanation)] * 2, ["a", "b"])
+    start_evolution(tmp_path, [first_object(explanation)] * 2, ["a", "b"], 0)
     save_iteration(tmp_path, 0, [first_object(explanation)])
     with pytest.raises(ValueError, match=r"iter_0000000\.npz does not belong to"):
         load_evolutions(tmp_path)

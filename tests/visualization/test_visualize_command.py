@@ -12,6 +12,12 @@ from narrow_model import narrow_cfg, narrow_model
 
 from autoassign.data.shapes import generate_shapes
 from autoassign.visualization.command import main
+from autoassign.visualization.sources import (
+    choose_records,
+    dataset_records,
+    load_dataset,
+    load_subject,
+)
 
 DSLA = ("MODEL.LABEL_ASSIGNMENT.NAME", "DSLA", "MODEL.POINT_HEAD.OBJECTNESS", "none")
 
@@ -103,6 +109,48 @@ def test_objectness(tmp_path, autoassign):
     assert names == ["objectness_000001.png", "objectness_000002.png"]
 
 
+def test_a_name_that_comes_twice_is_numbered(tmp_path, autoassign):
+    arguments = ("--weights", autoassign, "--images", "0", "--objects", "0", "0", "0")
+    assert visualize(tmp_path, "assignment", *arguments) == [
+        "assignment_000001_object0.png",
+        "assignment_000001_object0_2.png",
+        "assignment_000001_object0_3.png",
+    ]
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders():
+    records = [{"file_name": f"/data/{x}"} for x in ("cam0/frame.jpg", "cam1/frame.jpg", "0.jpg")]
+    for text, number in (
+        ("cam1/frame.jpg", 1),
+        ("cam0/frame", 0),
+        ("/data/cam1/frame.jpg", 1),
+        ("1", 1),
+        ("0", 2),
+    ):
+        assert choose_records(records, [text], with_objects=False) == [records[number]]
+    for text in ("frame.jpg", "frame"):
+        with pytest.raises(ValueError, match=r"2 images .*cam0/frame.* \(number 0\), .*cam1/frame"):
+            choose_records(records, [text], with_objects=False)
+
+
+def test_a_dataset_comes_with_its_registered_name(autoassign):
+    cfg = load_subject(None, str(autoassign)).cfg
+    name, records = load_dataset(cfg)
+    assert (name, records) == ("shapes_val", dataset_records(cfg))
+    assert len(records) == 3
+    with pytest.raises(ValueError, match=r"names no dataset \(DATASETS.TRAIN, DATASETS.CUSTOM\)"):
+        load_dataset(cfg, splits=("TRAIN",))
+
+
+def test_control_c_ends_without_a_traceback(monkeypatch, autoassign, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autoassign.visualization.command.load_subject", interrupt)
+    assert main(["prior", "--weights", str(autoassign)]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -115,6 +163,10 @@ def test_objectness(tmp_path, autoassign):
         (["assignment", "--image", "a.png", "--box", "1,2,3,4,cow"], "no class 'cow'"),
         (["assignment", "--image", "a.png", "--box", "1,2,3,4,ring"], "a.png"),
         (["assignment", "--compare", "x.yaml"], "CONFIG=WEIGHTS"),
+        (["assignment", "--compare", "x.yaml="], "CONFIG=WEIGHTS, not 'x.yaml='"),
+        (["assignment", "--compare", "=x.pth"], "CONFIG=WEIGHTS, not '=x.pth'"),
+        (["assignment", "--compare", "x.yaml"], "usage: visualize.py assignment"),
+        (["assignment", "--dataset", "coco_2017_val"], "the dataset coco_2017_val cannot be read"),
         (["objectness", "--class", "6"], "no class '6'"),
         (["prior", "--opts", "MODEL.NO_SUCH", "1"], "NO_SUCH"),
     ],

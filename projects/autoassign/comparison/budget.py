@@ -67,14 +67,22 @@ def scale_schedule(cfg: CfgNode, iterations: int, fixed: Collection[str] = ()) -
         fixed: keys that keep their value.
 
     Raises:
-        ValueError: the steps of the learning rate fall together.
+        ValueError: the steps of the learning rate do not rise, or fall together when scaled.
     """
     solver, test = cfg.SOLVER, cfg.TEST
     ratio = iterations / solver.MAX_ITER
-    solver.MAX_ITER = iterations
-    if "SOLVER.STEPS" not in fixed:
+    if "SOLVER.STEPS" in fixed:
+        solver.MAX_ITER = iterations
+        _check_steps(solver)
+    else:
+        _check_steps(solver)
+        solver.MAX_ITER = iterations
         solver.STEPS = tuple(round(step * ratio) for step in solver.STEPS)
-    _check_steps(solver)
+        if not _steps_rise(solver):
+            raise ValueError(
+                f"{iterations} iterations are too few for SOLVER.STEPS, which become "
+                f"{solver.STEPS}: give a longer budget, or SOLVER.STEPS on the command line"
+            )
     # Zero says "none": it stays, and nothing else becomes it.
     if solver.WARMUP_ITERS and "SOLVER.WARMUP_ITERS" not in fixed:
         solver.WARMUP_ITERS = max(1, round(solver.WARMUP_ITERS * ratio))
@@ -88,11 +96,15 @@ def scale_schedule(cfg: CfgNode, iterations: int, fixed: Collection[str] = ()) -
 
 
 def _check_steps(solver: CfgNode) -> None:
-    if solver.LR_SCHEDULER_NAME != "WarmupMultiStepLR":
-        return  # the others do not read them
-    used = [step for step in solver.STEPS if step <= solver.MAX_ITER]  # as detectron2 does
-    if used != sorted(set(used)) or any(not 0 < step < solver.MAX_ITER for step in used):
+    if not _steps_rise(solver):
         raise ValueError(
-            f"{solver.MAX_ITER} iterations are too few for SOLVER.STEPS, which become "
-            f"{solver.STEPS}: give a longer budget, or SOLVER.STEPS on the command line"
+            f"SOLVER.STEPS are {solver.STEPS} in {solver.MAX_ITER} iterations; they have to rise, "
+            "from above 0 to below the number of iterations"
         )
+
+
+def _steps_rise(solver: CfgNode) -> bool:
+    if solver.LR_SCHEDULER_NAME != "WarmupMultiStepLR":
+        return True  # the others do not read them
+    used = [step for step in solver.STEPS if step <= solver.MAX_ITER]  # as detectron2 does
+    return used == sorted(set(used)) and all(0 < step < solver.MAX_ITER for step in used)

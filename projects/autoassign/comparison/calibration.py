@@ -12,11 +12,15 @@ from .plan import write_text
 from .results import read_times
 from .runs import Run, run_all
 
-__all__ = ["measure_seconds"]
+__all__ = ["MeasurementError", "measure_seconds"]
 
 _ROUNDS = 3
 # detectron2 writes the median of the last 20: the first 20 warm up.
 _ITERATIONS = 40
+
+
+class MeasurementError(RuntimeError):
+    """The speed of a config could not be measured, because its training has failed."""
 
 
 def measure_seconds(
@@ -41,7 +45,7 @@ def measure_seconds(
         Name -> median of seconds per iteration.
 
     Raises:
-        RuntimeError: a training has failed; the end of its log is told.
+        MeasurementError: a training has failed; the end of its log is told.
     """
     shutil.rmtree(folder, ignore_errors=True)  # of a measurement that was interrupted
     runs = []
@@ -56,7 +60,7 @@ def measure_seconds(
     def on_end(run: Run, code: int) -> None:
         times = read_times(run.output_dir)
         if code or not times:
-            raise RuntimeError(
+            raise MeasurementError(
                 f"measuring the speed of {run.name} failed with exit code {code}; the end of "
                 f"{run.log}:\n{run.last_lines()}"
             )
@@ -73,6 +77,8 @@ def _short_config(candidate: Candidate) -> str:
     cfg.SOLVER.STEPS = ()
     cfg.SOLVER.CHECKPOINT_PERIOD = _ITERATIONS
     # Training alone is timed: nothing is evaluated.
+    cfg.TEST.EVOLUTION.ENABLED = False
+    cfg.TEST.EXPECTED_RESULTS = []
     cfg.DATASETS.TEST = ()
     cfg.DATASETS.CUSTOM.TEST = ""
     cfg.DATASETS.CUSTOM.TEST_IMAGES = ""

@@ -14,7 +14,7 @@ from ..engine.setup import find_config, load_config
 
 __all__ = ["Candidate", "leaves", "load_candidates"]
 
-# Data, schedule, evaluation and the averaging of weights are the first config's.
+# Data, schedule, optimizer, evaluation and the averaging of weights are the first config's.
 _SHARED = ("DATASETS", "INPUT", "DATALOADER", "SOLVER", "TEST", "MODEL.EMA")
 # The order of the colour channels goes with MODEL.WEIGHTS and MODEL.PIXEL_MEAN, which are each
 # config's own.
@@ -50,7 +50,7 @@ def load_candidates(config_files: Sequence[str], opts: Sequence[str]) -> list[Ca
     Raises:
         FileNotFoundError: a config file is missing.
         ValueError: a file or an option has an unknown key or a value of the wrong type, a key is
-            not to be given, or two files have the same stem.
+            not to be given, a file name starts with a dot, or two have the same stem.
     """
     if len(opts) % 2:
         raise ValueError(f"options come in pairs, KEY VALUE: {' '.join(opts)}")
@@ -63,6 +63,8 @@ def load_candidates(config_files: Sequence[str], opts: Sequence[str]) -> list[Ca
     names = [Path(file).stem for file in files]
     for name in names:
         same = [file for file in files if Path(file).stem == name]
+        if name.startswith("."):
+            raise ValueError(f"{same[0]} starts with a dot: rename a copy of it")
         if len(same) > 1:
             raise ValueError(
                 f"{' and '.join(same)} would both be called {name}: rename a copy of one"

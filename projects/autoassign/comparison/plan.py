@@ -54,8 +54,8 @@ def make_plan(
 ) -> list[Planned]:
     """Settle the iterations of every config and write the files that the runs read.
 
-    ``output``/plan.json records it. What it has already is neither measured nor written again;
-    further configs may join.
+    ``output``/plan.json records it. What it has already is not measured again; further configs may
+    join. A config whose folder was removed is a new one.
 
     Args:
         candidates: what to compare.
@@ -71,24 +71,24 @@ def make_plan(
     path = output / "plan.json"
     recorded = _read_record(path, budget, num_gpus)
     entries: dict[str, dict[str, Any]] = recorded["configs"]
-    new = [candidate for candidate in candidates if candidate.name not in entries]
-    for candidate in new:
-        folder = output / candidate.name
-        if folder.exists() and any(folder.iterdir()):
-            raise ValueError(f"{folder} holds files, but {path} knows no such config")
+
+    def settle(candidate: Candidate) -> Planned:
+        measured = entries[candidate.name]["seconds_per_iteration"]
+        return _planned(candidate, output, budget, measured, fixed)
+
+    # A recorded config whose file is gone was removed to start it anew.
+    known = {
+        x.name: settle(x)
+        for x in candidates
+        if x.name in entries and _config_file(output, x.name).exists()
+    }
+    new = [candidate for candidate in candidates if candidate.name not in known]
+    _refuse_changes(list(known.values()), output)
+    _refuse_strangers(new, output)
     seconds = measure(new) if new and budget.seconds else {}
     for candidate in new:
         entries[candidate.name] = {"seconds_per_iteration": seconds.get(candidate.name)}
-    plan = [
-        _planned(x, output, budget, entries[x.name]["seconds_per_iteration"], fixed)
-        for x in candidates
-    ]
-    differences = [line for planned in plan for line in _differences(planned)]
-    if differences:
-        raise ValueError(
-            f"{output} holds runs of other configs; give another --output, or restore:\n  "
-            + "\n  ".join(differences)
-        )
+    plan = [known.get(x.name) or settle(x) for x in candidates]
     for planned in plan:
         entries[planned.name] |= {"file": planned.file, "iterations": planned.cfg.SOLVER.MAX_ITER}
     # The record first: a config file without it would be a stranger in the folder.
@@ -130,17 +130,40 @@ def _planned(
     return Planned(
         name=candidate.name,
         file=candidate.file,
-        config_file=output / candidate.name / "config.yaml",
+        config_file=_config_file(output, candidate.name),
         cfg=cfg,
         replaced=candidate.replaced,
         measured=measured,
     )
 
 
+def _config_file(output: Path, name: str) -> Path:
+    return output / name / "config.yaml"
+
+
+def _refuse_changes(known: Sequence[Planned], output: Path) -> None:
+    changed = {planned.name: lines for planned in known if (lines := _differences(planned))}
+    if changed:
+        folders = " and ".join(str(output / name) for name in changed)
+        listing = "\n  ".join(line for lines in changed.values() for line in lines)
+        raise ValueError(
+            f"{output} holds runs of other configs; give another --output, or remove {folders} "
+            f"with all runs to start anew there, or restore:\n  {listing}"
+        )
+
+
+def _refuse_strangers(new: Sequence[Candidate], output: Path) -> None:
+    for candidate in new:
+        folder = output / candidate.name
+        if folder.exists() and any(folder.iterdir()):
+            raise ValueError(
+                f"{folder} holds files, but not those of a config of this comparison; give another "
+                "--output, or move that folder away to start the config anew"
+            )
+
+
 def _differences(planned: Planned) -> list[str]:
     """Fields in which the config differs from the one that earlier runs have read."""
-    if not planned.config_file.exists():
-        return []
     # Both by way of YAML, which knows no tuples.
     before = leaves(yaml.safe_load(planned.config_file.read_text()))
     now = leaves(yaml.safe_load(planned.cfg.dump()))

@@ -10,7 +10,8 @@ from detectron2.modeling import build_model
 
 from ..data import register_custom_datasets, resolve_num_classes
 from ..data.shapes import generate_shapes
-from ..engine.hooks import best_metric
+from ..engine.evolution_hook import check_evolution_options
+from ..engine.hooks import best_metric, check_average_options
 from ..engine.optimizer import build_optimizer
 from ..engine.setup import check_weights_exist
 from .conditions import Candidate
@@ -51,7 +52,10 @@ def check_trainable(candidates: Sequence[Candidate]) -> tuple[str, ...]:
                 check_weights_exist(cfg.MODEL.WEIGHTS)
                 resolve_num_classes(cfg)
                 best_metric(cfg)
-                build_optimizer(cfg, build_model(cfg))
+                check_average_options(cfg)
+                model = build_model(cfg)
+                check_evolution_options(cfg, model)
+                build_optimizer(cfg, model)
             except Exception as error:  # models raise whatever comes
                 raise ValueError(f"{candidate.file}: {error}") from error
     return tuple(data.DATASETS.TEST)

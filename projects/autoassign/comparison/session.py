@@ -51,11 +51,12 @@ def compare(
         opts: KEY VALUE pairs for all configs.
 
     Returns:
-        An exit code: 0; 1 where a run has failed; 130 after Ctrl-C.
+        An exit code: 0; 1 where a run has failed, that is, ended before its last evaluation; 130
+        after Ctrl-C.
 
     Raises:
         ValueError, FileNotFoundError: the command is wrong. Nothing has been trained then.
-        RuntimeError: the speed of a config could not be measured.
+        MeasurementError: the speed of a config could not be measured.
     """
     if seeds < 1 or jobs < 1 or num_gpus < 1:
         raise ValueError("--seeds, --jobs and --num-gpus are at least 1")
@@ -73,7 +74,8 @@ def compare(
                 budget=budget,
                 num_gpus=num_gpus,
                 fixed=opts[::2],
-                measure=partial(_measure, folder=output / "speed", slots=slots, num_gpus=num_gpus),
+                # No config has a name with a dot before it.
+                measure=partial(_measure, folder=output / ".speed", slots=slots, num_gpus=num_gpus),
             )
             session = _Session(plan, output, seeds, budget, test_datasets)
             session.train(slots, num_gpus)
@@ -153,7 +155,7 @@ class _Session:
 
     def _on_end(self, run: Run, code: int) -> None:
         result = self._result(run)
-        if code or not result.finished:
+        if not result.finished:
             self.failed.add(run)
             print(
                 f"{run.name} seed {run.seed} FAILED with exit code {code}; the end of {run.log}:\n"
@@ -162,7 +164,12 @@ class _Session:
             )
         else:
             minutes = "" if result.minutes is None else f", {result.minutes:.1f} min"
-            print(f"{run.name} seed {run.seed}: AP {result.metrics['AP']:.2f}{minutes}", flush=True)
+            # Such as where TEST.EXPECTED_RESULTS was missed: the metrics count all the same.
+            late = f"; exit code {code} after the last evaluation, see {run.log}" if code else ""
+            print(
+                f"{run.name} seed {run.seed}: AP {result.metrics['AP']:.2f}{minutes}{late}",
+                flush=True,
+            )
         self.report()
 
     def report(self) -> str:

@@ -84,7 +84,7 @@ def _notes(
     notes = [
         f"AP on {test_datasets[0]} after the last iteration{spread_note}. Budget of each run: "
         f"{budget}. Minutes and s/iteration are of training alone, median over the runs.",
-        f"Data, schedule and evaluation are those of {plan[0].file}.",
+        f"Data, schedule, optimizer and evaluation are those of {plan[0].file}.",
     ]
     for x in plan:
         used = leaves(x.cfg)

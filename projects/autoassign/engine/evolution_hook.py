@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -16,10 +16,35 @@ from torch import nn
 
 from ..detector import PointDetector
 from ..visualization.assignment_maps import ImageExplanation, explain_image
-from ..visualization.evolution_store import save_iteration, save_objects
+from ..visualization.evolution_store import save_iteration, start_evolution
 from ..visualization.inputs import has_objects, map_record
 
-__all__ = ["EvolutionRecorder"]
+__all__ = ["EvolutionRecorder", "check_evolution_options"]
+
+
+def check_evolution_options(cfg: CfgNode, model: nn.Module) -> None:
+    """
+    Args:
+        cfg: the config; ``TEST.EVOLUTION`` is read.
+        model: the model in training, without a DistributedDataParallel around it.
+
+    Raises:
+        ValueError: ``TEST.EVOLUTION`` is enabled, and an option has a value that is not allowed,
+            there is no test dataset, or the model is no PointDetector.
+    """
+    options = cfg.TEST.EVOLUTION
+    if not options.ENABLED:
+        return
+    for name in ("PERIOD", "NUM_OBJECTS"):
+        if options[name] < 1:
+            raise ValueError(f"TEST.EVOLUTION.{name} is {options[name]}; it is at least 1")
+    if not cfg.DATASETS.TEST:
+        raise ValueError("TEST.EVOLUTION.ENABLED: DATASETS.TEST names no dataset to look at")
+    if not isinstance(model, PointDetector):
+        raise ValueError(
+            f"TEST.EVOLUTION.ENABLED: a {cfg.MODEL.META_ARCHITECTURE} does not explain its "
+            "label assignment, only a PointDetector does"
+        )
 
 
 class EvolutionRecorder(HookBase):
@@ -27,32 +52,15 @@ class EvolutionRecorder(HookBase):
 
     The objects are the largest of each of the first images of the first test dataset. Their maps
     go to ``OUTPUT_DIR/evolution``, which ``tools/visualize.py evolution`` draws. The model in
-    training is looked at, not its average. Training is not changed.
+    training is looked at, not its average. Training is not changed. A training that is resumed
+    goes on with the same objects; one from the start replaces what is there.
     """
 
     def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
-        """
-        Args:
-            cfg: the config; ``TEST.EVOLUTION`` is read.
-            model: the model in training, without a DistributedDataParallel around it.
-
-        Raises:
-            ValueError: an option has a value that is not allowed, there is no test dataset,
-                or the model is no PointDetector.
-        """
-        options = cfg.TEST.EVOLUTION
-        for name in ("PERIOD", "NUM_OBJECTS"):
-            if options[name] < 1:
-                raise ValueError(f"TEST.EVOLUTION.{name} is {options[name]}; it is at least 1")
-        if not cfg.DATASETS.TEST:
-            raise ValueError("TEST.EVOLUTION.ENABLED: DATASETS.TEST names no dataset to look at")
-        if not isinstance(model, PointDetector):
-            raise ValueError(
-                f"TEST.EVOLUTION.ENABLED: a {cfg.MODEL.META_ARCHITECTURE} does not explain its "
-                "label assignment, only a PointDetector does"
-            )
+        """See :func:`check_evolution_options`, also for what is raised."""
+        check_evolution_options(cfg, model)
         self._cfg = cfg
-        self._model = model
+        self._model = cast(PointDetector, model)  # checked
         self._folder = Path(cfg.OUTPUT_DIR) / "evolution"
         self._inputs: list[tuple[dict[str, Any], int]] = []  # with the index of the object
 
@@ -62,8 +70,8 @@ class EvolutionRecorder(HookBase):
         with _numpy_random_state_kept():  # the mapper draws the size, also where there is one
             self._inputs = self._choose_inputs()
         explanations = self._explain()
-        save_objects(self._folder, explanations, self._names(explanations))
-        save_iteration(self._folder, self.trainer.start_iter, explanations)
+        names = self._names(explanations)
+        start_evolution(self._folder, explanations, names, self.trainer.start_iter)
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1

@@ -12,7 +12,7 @@ from detectron2.engine import HookBase, hooks
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-__all__ = ["AveragedWeights", "BestCheckpointer", "best_metric"]
+__all__ = ["AveragedWeights", "BestCheckpointer", "best_metric", "check_average_options"]
 
 
 class AveragedWeights(HookBase):
@@ -26,13 +26,8 @@ class AveragedWeights(HookBase):
         """
         Args:
             model: the model in training, without a DistributedDataParallel around it.
-            decay: share of the average that is kept in each iteration.
-
-        Raises:
-            ValueError: ``decay`` is not between 0 and 1.
+            decay: share of the average that is kept in each iteration, between 0 and 1.
         """
-        if not 0 < decay < 1:
-            raise ValueError(f"MODEL.EMA.DECAY is {decay}; it lies between 0 and 1")
         self._model = model
         self._average = AveragedModel(
             model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
@@ -74,6 +69,23 @@ class BestCheckpointer(hooks.BestCheckpointer):
             value = row.get(self._val_metric)
             if value is not None and (self.best_metric is None or value > self.best_metric):
                 self._update_best(value, row["iteration"])
+
+
+def check_average_options(cfg: CfgNode) -> None:
+    """
+    Raises:
+        ValueError: ``MODEL.EMA`` is enabled, and its decay is not between 0 and 1, or
+            ``TEST.PRECISE_BN`` is enabled too.
+    """
+    if not cfg.MODEL.EMA.ENABLED:
+        return
+    if not 0 < cfg.MODEL.EMA.DECAY < 1:
+        raise ValueError(f"MODEL.EMA.DECAY is {cfg.MODEL.EMA.DECAY}; it lies between 0 and 1")
+    if cfg.TEST.PRECISE_BN.ENABLED:
+        raise ValueError(
+            "TEST.PRECISE_BN.ENABLED and MODEL.EMA.ENABLED exclude each other: the average "
+            "has statistics of its own"
+        )
 
 
 def best_metric(cfg: CfgNode) -> str:

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # yacs raises whatever comes, with the key in it and without the file.
-_CONFIG_ERRORS = (AssertionError, AttributeError, KeyError, ValueError, yaml.YAMLError)
+_CONFIG_ERRORS = (AssertionError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError)
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
@@ -91,7 +91,8 @@ def load_config(config_file: str, opts: Sequence[str]) -> CfgNode:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not YAML, an option is unknown or has a value of another type.
+        ValueError: the file is not YAML or no mapping of options, an option is unknown or has a
+            value of another type.
     """
     cfg = get_cfg()
     add_autoassign_config(cfg)
@@ -99,12 +100,22 @@ def load_config(config_file: str, opts: Sequence[str]) -> CfgNode:
     source = path
     try:
         if path:
-            cfg.merge_from_file(path)
+            _merge_file(cfg, path)
         source = " ".join(opts)
         cfg.merge_from_list(list(opts))
     except _CONFIG_ERRORS as error:
         raise ValueError(f"{source}: {error}") from error
     return cfg
+
+
+def _merge_file(cfg: CfgNode, path: str) -> None:
+    try:
+        cfg.merge_from_file(path)
+    except (AttributeError, TypeError) as error:
+        # yacs asks None, a list or a text for its keys.
+        raise ValueError(
+            f"it, its _BASE_ or one of its sections is not a mapping of options ({error})"
+        ) from error
 
 
 def load_trained_config(
@@ -135,7 +146,18 @@ def load_trained_config(
 
 
 def use_cpu_without_cuda(cfg: CfgNode) -> bool:
-    """Set a CUDA device that is not there to the CPU; returns whether that was so."""
+    """Set a CUDA device that is not there to the CPU; returns whether that was so.
+
+    Raises:
+        ValueError: ``MODEL.DEVICE`` is no device.
+    """
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise ValueError(
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}: no device of torch's, such as cpu, cuda or "
+            "cuda:1"
+        ) from error
     if not cfg.MODEL.DEVICE.startswith("cuda") or torch.cuda.is_available():
         return False
     cfg.MODEL.DEVICE = "cpu"

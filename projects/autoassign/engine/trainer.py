@@ -23,7 +23,7 @@ from ..checkpoint import PointCheckpointer
 from ..data import CheckedDatasetMapper
 from ..evaluation import FastCOCOEvaluator
 from .evolution_hook import EvolutionRecorder
-from .hooks import AveragedWeights, BestCheckpointer, best_metric
+from .hooks import AveragedWeights, BestCheckpointer, best_metric, check_average_options
 from .optimizer import build_optimizer
 
 __all__ = ["Trainer"]
@@ -49,6 +49,7 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase]:
         """detectron2's hooks, the average of the weights, and the best checkpoint."""
         cfg = self.cfg
+        check_average_options(cfg)
         save = partial(
             PointCheckpointer,
             save_dir=cfg.OUTPUT_DIR,
@@ -58,11 +59,6 @@ class Trainer(DefaultTrainer):
         self.checkpointer = save(self.model)
         if not cfg.MODEL.EMA.ENABLED:
             return self._with_own_hooks(super().build_hooks())
-        if cfg.TEST.PRECISE_BN.ENABLED:
-            raise ValueError(
-                "TEST.PRECISE_BN.ENABLED and MODEL.EMA.ENABLED exclude each other: the average "
-                "has statistics of its own"
-            )
         model = self.model.module if comm.get_world_size() > 1 else self.model
         average = AveragedWeights(model, cfg.MODEL.EMA.DECAY)
         self.checkpointer = save(average.averaged_model)

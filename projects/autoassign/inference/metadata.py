@@ -18,10 +18,10 @@ def class_metadata(
 ) -> Metadata:
     """Names and dataset ids of a detector's classes.
 
-    They come from ``class_names``; else from the registered datasets that ``cfg.DATASETS.TEST``
-    and ``TRAIN`` name; else from the annotations of ``cfg.DATASETS.CUSTOM``, where they are still
-    there (images are not looked at). What has another number of classes is passed over. Where
-    nothing is left, a warning says so, and the classes are called "class 0", "class 1", ...
+    They come from ``class_names``; else from the annotations of ``cfg.DATASETS.CUSTOM``, where they
+    are still there (images are not looked at); else from the registered datasets that
+    ``cfg.DATASETS.TEST`` and ``TRAIN`` name. What has another number of classes is passed over.
+    Where nothing is left, a warning says so, and the classes are called "class 0", "class 1", ...
 
     Args:
         cfg: the detector's config.
@@ -43,13 +43,15 @@ def class_metadata(
                 f"{len(set(names))} of them different: {', '.join(names)}"
             )
         return _metadata(names, None)
-    for candidate in (_registered, _custom):
+    # Custom datasets first: training puts them in the place of those that the config names.
+    for candidate in (_custom, _registered):
         found = candidate(cfg)
         if found is not None and len(found[0]) == num_classes:
             return _metadata(*found)
     logger.warning(
-        f"The names of the {num_classes} classes are not known: they are called "
-        f'"class 0" to "class {num_classes - 1}".'
+        f"The names and dataset ids of the {num_classes} classes are not known: they are called "
+        f'"class 0" to "class {num_classes - 1}", and their category ids in results are 0 to '
+        f"{num_classes - 1}, whatever the ids in the annotations were."
     )
     return _metadata([f"class {index}" for index in range(num_classes)], None)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import pickle
+import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,6 @@ __all__ = ["Predictor"]
 logger = logging.getLogger(__name__)
 
 _INPUT_FORMATS = ("BGR", "RGB")
-# What torch.load raises on a file that is no checkpoint, or half of one.
-_BROKEN_FILE_ERRORS = (pickle.UnpicklingError, RuntimeError, EOFError)
 
 
 class Predictor:
@@ -73,16 +71,13 @@ class Predictor:
             class_names: names of all classes in the detector's order; None to find them.
 
         Raises:
-            FileNotFoundError: the weights do not exist.
-            ValueError: there are no weights, they lack a tensor of the detector or have one of
-                another shape; ``classes`` has an unknown name; or another value is not allowed.
+            OSError: the weights do not exist or cannot be fetched.
+            ValueError: there are no weights, they are those of another detector or of another
+                shape; ``classes`` has an unknown name; or another value is not allowed.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it is at least 1")
-        if cfg.INPUT.FORMAT not in _INPUT_FORMATS:
-            raise ValueError(
-                f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; allowed: {', '.join(_INPUT_FORMATS)}"
-            )
+        _check(cfg)
         cfg = cfg.clone()
         cfg.defrost()
         if use_cpu_without_cuda(cfg):
@@ -94,10 +89,7 @@ class Predictor:
         self.metadata = class_metadata(cfg, cfg.MODEL.POINT_HEAD.NUM_CLASSES, class_names)
         left_out = _classes_left_out(self.metadata.thing_classes, classes)
         self.model = build_model(cfg).eval()
-        try:
-            _CompleteCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
-        except _BROKEN_FILE_ERRORS as error:
-            raise ValueError(f"{weights} holds no weights: {error!r:.200}") from error
+        _CompleteCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
         with torch.no_grad():
             # Probability 0, before anything is selected by score.
             self.model.head.cls_score.bias[left_out] = -torch.inf
@@ -154,10 +146,20 @@ class Predictor:
 
 
 class _CompleteCheckpointer(PointCheckpointer):
-    """Takes only weights that have every tensor a prediction depends on."""
+    """Takes only weights that have every tensor a prediction depends on, and no other head."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model, skip_mismatched=True)  # the sentence here speaks of prediction
+
+    def _load_file(self, filename: str) -> Any:
+        try:
+            checkpoint = super()._load_file(filename)
+        except Exception as error:
+            raise _not_a_checkpoint(filename, error) from error
+        model = checkpoint["model"]
+        if not isinstance(model, Mapping) or not all(map(_is_tensor, model.values())):
+            raise ValueError(f"{filename} is no checkpoint: it holds something else than tensors")
+        return checkpoint
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         incompatible = super()._load_model(checkpoint)
@@ -175,7 +177,32 @@ class _CompleteCheckpointer(PointCheckpointer):
                 f"The weights lack {len(missing)} tensors of this config's model, among them "
                 f"{', '.join(missing[:3])}: a trained detector is needed, not a backbone"
             )
+        # Without its objectness a detector's scores mean something else.
+        foreign = [name for name in incompatible.unexpected_keys if name.startswith("head.")]
+        if foreign:
+            name = type(self.model.label_assignment).__name__
+            raise ValueError(
+                f"The weights have {', '.join(foreign[:3])}, which this config's {name} detector "
+                "does not have: were they trained with another label assignment or objectness?"
+            )
         return incompatible
+
+
+def _check(cfg: CfgNode) -> None:
+    if cfg.MODEL.META_ARCHITECTURE != "PointDetector":
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}: Predictor is for a "
+            "PointDetector"
+        )
+    if cfg.INPUT.FORMAT not in _INPUT_FORMATS:
+        raise ValueError(
+            f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; allowed: {', '.join(_INPUT_FORMATS)}"
+        )
+    if cfg.INPUT.MIN_SIZE_TEST < 0:
+        raise ValueError(
+            f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}; it is at least 1, or 0 to leave "
+            "images as they are"
+        )
 
 
 def _existing_file(weights: str) -> str:
@@ -183,18 +210,36 @@ def _existing_file(weights: str) -> str:
     if not weights:
         raise ValueError("MODEL.WEIGHTS is empty: name the weights of a trained detector")
     check_weights_exist(weights)
-    # "?matching_heuristics=True" is detectron2's.
-    return PathManager.get_local_path(weights.split("?")[0])
+    try:
+        # "?matching_heuristics=True" is detectron2's.
+        path = PathManager.get_local_path(weights.split("?")[0])
+    except OSError as error:
+        raise OSError(f"MODEL.WEIGHTS: {weights} cannot be fetched: {error}") from error
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"MODEL.WEIGHTS: {weights} does not exist")
+    return path
+
+
+def _not_a_checkpoint(file: str, error: Exception) -> ValueError:
+    """For whatever unpickling raises: that can be any exception, and its text misleads."""
+    return ValueError(f"{file} cannot be read as a checkpoint ({type(error).__name__})")
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, torch.Tensor | np.ndarray)
 
 
 def _num_classes_of(weights: str) -> int:
     try:
         checkpoint = torch.load(weights, map_location="cpu")
+    except Exception as error:
+        raise _not_a_checkpoint(weights, error) from error
+    try:
         return len(checkpoint.get("model", checkpoint)["head.cls_score.bias"])
-    except (*_BROKEN_FILE_ERRORS, AttributeError, KeyError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(
-            f"MODEL.POINT_HEAD.NUM_CLASSES is 0, and it cannot be taken from {weights}: "
-            f"no tensor head.cls_score.bias in it ({type(error).__name__}). Set it."
+            f"MODEL.POINT_HEAD.NUM_CLASSES is 0, and it cannot be taken from {weights}: there is "
+            "no tensor head.cls_score.bias in it, as the weights of a trained detector have"
         ) from error
 
 

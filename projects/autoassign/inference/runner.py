@@ -19,6 +19,9 @@ from .writers import DetectionFiles, VideoFile, write_image
 
 __all__ = ["Runner"]
 
+# Pixels of a drawn image's longer side, at least: labels hide the objects of smaller ones.
+_MIN_DRAWN_LENGTH = 640
+
 # An image, what images.json says of it, and what takes the drawn image.
 _Item = tuple[np.ndarray, dict[str, Any], Callable[[np.ndarray], None]]
 
@@ -28,8 +31,10 @@ class Runner:
 
     What cannot be read is named on stderr, and the rest goes on.
 
+    Drawings of small images are enlarged; those of videos keep their size.
+
     Attributes:
-        num_images: images and frames written so far.
+        num_images: images and frames written so far, as many as images.json has.
         num_unreadable: sources that could not be read so far.
     """
 
@@ -40,7 +45,7 @@ class Runner:
         Args:
             predictor: its batch size is also how many images are read at a time.
             folder: for the files of :class:`~autoassign.inference.writers.DetectionFiles` and,
-                under the names of the sources, what is drawn. It is made where it is missing.
+                under the names of the sources, what is drawn. It exists.
             max_frames: frames of each video or camera, at most; None for all.
         """
         self.num_images = 0
@@ -58,13 +63,13 @@ class Runner:
         Raises:
             OSError: something cannot be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         images = [source for source in sources if isinstance(source, ImageFile)]
         videos = [source for source in sources if isinstance(source, Video)]
         with DetectionFiles(self._folder, self._predictor.metadata) as files:
             if images:
                 with tqdm(total=len(images), unit="image") as progress:
-                    self._predict(self._image_items(images, progress), files, progress)
+                    items = self._image_items(images, progress)
+                    self._predict(items, files, progress, min_length=_MIN_DRAWN_LENGTH)
             for video in videos:
                 try:
                     self._run_video(video, files)
@@ -103,13 +108,22 @@ class Runner:
         if self.num_images == before:
             raise UnreadableError("OpenCV finds no frame in it")
 
-    def _predict(self, items: Iterator[_Item], files: DetectionFiles, progress: tqdm) -> None:
+    def _predict(
+        self,
+        items: Iterator[_Item],
+        files: DetectionFiles,
+        progress: tqdm,
+        *,
+        min_length: int = 0,
+    ) -> None:
+        metadata = self._predictor.metadata
         while batch := list(itertools.islice(items, self._predictor.batch_size)):
             results = self._predictor([image for image, _, _ in batch])
             for (image, entry, write), instances in zip(batch, results, strict=True):
+                # The drawing first: images.json refers to nothing that is not there.
+                write(draw_detections(image, instances, metadata, min_length=min_length))
                 files.add(entry, instances)
-                write(draw_detections(image, instances, self._predictor.metadata))
-                self.num_images += 1
+                self.num_images = files.num_images
                 progress.update()
 
     def _report(self, source: Source, error: UnreadableError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import itertools
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -69,7 +70,11 @@ class Video:
             UnreadableError: OpenCV cannot open it.
         """
         target = int(self.path.removeprefix(_CAMERA)) if self.is_camera else self.path
-        return OpenVideo(cv2.VideoCapture(target))
+        try:
+            capture = cv2.VideoCapture(target)
+        except cv2.error as error:  # a camera's number that is no C int
+            raise UnreadableError("OpenCV cannot open it as a video") from error
+        return OpenVideo(capture)
 
 
 class OpenVideo:
@@ -113,7 +118,8 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     * A file: a video, where its name ends as one's (:data:`VIDEO_SUFFIXES`), else an image.
     * A glob pattern, ``**`` for any depth: the files it matches.
 
-    A file that is meant twice is taken once.
+    A file that is meant twice, also through links, is taken once. A link to nothing is taken for a
+    file, so that it is missed when it is read.
 
     Returns:
         The sources in the order of the inputs, those of one input by name. Their names are
@@ -124,11 +130,11 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
         FileNotFoundError: an input does not exist, matches nothing, or is a folder without images.
         ValueError: a camera is not numbered.
     """
-    files: dict[str, str] = {}
+    files: dict[str, tuple[str, str]] = {}
     for path, name in itertools.chain.from_iterable(map(_expand, inputs)):
-        files.setdefault(path, name)
+        files.setdefault(os.path.realpath(path), (path, name))
     taken: set[str] = set()
-    return [_source(path, name, taken) for path, name in files.items()]
+    return [_source(path, name, taken) for path, name in files.values()]
 
 
 def _expand(text: str) -> list[tuple[str, str]]:
@@ -151,10 +157,14 @@ def _expand(text: str) -> list[tuple[str, str]]:
 
 
 def _relative_to(folder: Path, paths: list[Path], if_none: str) -> list[tuple[str, str]]:
-    files = sorted(path for path in paths if path.is_file())
+    files = sorted(path for path in paths if path.is_file() or _is_broken_link(path))
     if not files:
         raise FileNotFoundError(if_none)
     return [(str(path.absolute()), str(path.relative_to(folder))) for path in files]
+
+
+def _is_broken_link(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _source(path: str, name: str, taken: set[str]) -> Source:

@@ -54,6 +54,9 @@ class DetectionFiles:
       video, ``frame`` from 0) and ``categories``.
 
     A context manager. Both files are complete JSON at any time.
+
+    Attributes:
+        num_images: images in images.json.
     """
 
     def __init__(self, folder: Path, metadata: Metadata) -> None:
@@ -71,7 +74,7 @@ class DetectionFiles:
         head = f'{{"categories": {json.dumps(categories)},\n"annotations": [],\n"images": [\n'
         self._images = _JsonList(folder / "images.json", head, "\n]}\n")
         self._detections = _JsonList(folder / "detections.json", "[\n", "\n]\n")
-        self._num_images = 0
+        self.num_images = 0
 
     def add(self, image: dict[str, Any], instances: Instances) -> None:
         """Write the detections of the next image.
@@ -80,14 +83,15 @@ class DetectionFiles:
             image: what is known of it, without ``id``, ``height`` and ``width``.
             instances: on the CPU, in pixels of the image.
         """
-        self._num_images += 1
         height, width = instances.image_size
-        image = {"id": self._num_images, **image, "height": height, "width": width}
-        results = instances_to_coco_json(instances, self._num_images)
+        image_id = self.num_images + 1
+        image = {"id": image_id, **image, "height": height, "width": width}
+        results = instances_to_coco_json(instances, image_id)
         for result in results:
             result["category_id"] = self._id_of_index[result["category_id"]]
         # The image first: a result must not refer to one that is not there.
         self._images.extend([image])
+        self.num_images = image_id
         self._detections.extend(results)
 
     def __enter__(self) -> DetectionFiles:
@@ -114,7 +118,11 @@ def write_image(path: Path, image: np.ndarray) -> None:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image):
+    try:
+        is_written = cv2.imwrite(str(path), image)
+    except cv2.error:  # larger than the format allows
+        is_written = False
+    if not is_written:
         raise OSError(f"{path}: the image cannot be written")
 
 

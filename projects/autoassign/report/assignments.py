@@ -15,7 +15,7 @@ from ..visualization import ImageExplanation, ObjectMaps, explain_image
 from ..visualization.heat import COLORMAP, region_of
 from ..visualization.inputs import has_objects, map_record
 from ..visualization.sources import Subject
-from .markup import Html, Section, jpeg, json_script, missing
+from .markup import Html, Section, count, jpeg, json_script, missing
 
 __all__ = ["assignment_section"]
 
@@ -23,7 +23,8 @@ _MAX_OBJECTS = 5  # of an image
 _MAX_SIDE = 900  # pixels of an embedded image
 
 _CONTROLS = """
-<div class="viewer" id="viewer" hidden>
+<div class="viewer" id="viewer" tabindex="0" role="group" aria-label="Maps of one object"
+aria-describedby="keys" hidden>
 <div class="controls" role="group" aria-label="Object">
 <button type="button" id="previous">← previous</button>
 <button type="button" id="next">next →</button>
@@ -36,7 +37,8 @@ _CONTROLS = """
 <div class="scale"><span>0</span><canvas id="scale" width="256" height="1"></canvas>
 <span id="greatest"></span></div>
 <p id="readout"></p>
-<p class="note">Keys: ← → object, ↑ ↓ level, M map. Each square is a location, in the color of its
+<p class="note"><span id="keys">Keys, after a click on the picture or Tab to its frame: ← → object,
+↑ ↓ level, M map.</span> Each square is a location, in the color of its
 value; the scale is that of the map on all levels. The cross marks the greatest value of the map
 that says how much a location learns the object; each level's percentage is its share in the sum of
 that map.</p>
@@ -58,15 +60,19 @@ def assignment_section(
     """
     title = "Label assignment"
     if subject is None or not records:
-        return Section("assignment", title, missing(f"No assignment is shown: {why}."))
-    chosen = [record for record in records if has_objects(record)][:num_images]
+        return Section("assignment", title, missing(f"No assignment is shown: {why}"))
     try:
-        images = [_image(subject, record) for record in chosen]
-    except (OSError, ValueError) as error:
-        return Section("assignment", title, missing(f"No assignment is shown: {error}."))
+        body = _body(subject, [record for record in records if has_objects(record)][:num_images])
+    except (OSError, RuntimeError, ValueError) as error:
+        body = missing(f"No assignment is shown: {error}")
+    return Section("assignment", title, body)
+
+
+def _body(subject: Subject, records: Sequence[dict[str, Any]]) -> Html:
+    images = [_image(subject, record) for record in records]
     images = [image for image in images if image["objects"]]
     if not images:
-        return Section("assignment", title, missing("No image of the test dataset has an object."))
+        return missing("No image of the test dataset has an object.")
     table = matplotlib.colormaps[COLORMAP](np.arange(256))[:, :3]
     data = {
         "images": images,
@@ -74,13 +80,11 @@ def assignment_section(
     }
     introduction = (
         f"<p>What {subject.strategy} would teach at which location, with the weights of "
-        f"{escape(Path(subject.weights).name)}: the first {len(images)} images of the test dataset "
-        f"that have objects, and of each up to {_MAX_OBJECTS} objects from the largest to the "
-        "smallest.</p>"
+        f"{escape(Path(subject.weights).name)}: the first {count(len(images), 'image')} with "
+        f"objects of the test dataset, and of each up to {_MAX_OBJECTS} objects from the largest "
+        "to the smallest.</p>"
     )
-    return Section(
-        "assignment", title, Html(introduction + _CONTROLS + json_script("assignments", data))
-    )
+    return Html(introduction + _CONTROLS + json_script("assignments", data))
 
 
 def _image(subject: Subject, record: dict[str, Any]) -> dict[str, Any]:

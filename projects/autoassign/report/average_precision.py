@@ -40,7 +40,7 @@ def ap_section(run: Run, records: Sequence[dict[str, Any]], class_names: Sequenc
         f'<p class="note">In percent, on {escape(run.test_dataset or "the test dataset")}. A dash: '
     )
     body += "there are no objects of that size or class, or nothing was detected.</p>"
-    body += table(("iterations", *METRICS, ""), rows, sortable=True)
+    body += table(("iterations", *METRICS, "note"), rows, sortable=True)
     body += f"<h3>Classes</h3>{_class_table(run, evaluations[-1], records, class_names)}"
     return Section("ap", "Average precision", Html(body))
 
@@ -62,16 +62,20 @@ def _class_table(
         for annotation in record.get("annotations", ()):
             if not annotation.get("iscrowd", 0):
                 counts[class_names[annotation["category_id"]]] += 1
-    head = ["class", "AP", ""] + (["objects"] if counts else [])
+    head = ["class", "AP"] + (["objects"] if counts else [])
     rows = [
-        [name, number(value), _bar(value)] + ([counts[name]] if counts else [])
+        [name, _with_bar(value)] + ([counts[name]] if counts else [])
         for name, value in sorted(values.items())
     ]
     return table(head, rows, sortable=True)
 
 
-def _bar(value: float) -> Html:
-    return Html(f'<span class="bar" style="width:{_or_zero(value) * 0.12:.2f}rem"></span>')
+def _with_bar(value: float) -> Html:
+    width = _or_zero(value) * 0.12
+    return Html(
+        f'<span class="value">{number(value)}</span>'
+        f'<span class="bar" style="width:{width:.2f}rem"></span>'
+    )
 
 
 def _or_zero(value: float) -> float:

@@ -1,15 +1,15 @@
 """One HTML page about a training run, that needs no other file and no network.
 
     tools/report.py output/quickstart
-    tools/report.py output/mine --output mine.html --images 8 DATASETS.CUSTOM.ROOT /data/mine
+    tools/report.py output/mine --output mine.html --images 8 --opts DATASETS.CUSTOM.ROOT /data/mine
 
 OUTPUT_DIR is the folder of a training with its config.yaml and metrics.json. The page has the
 facts and the options of the run, its AP and its curves; with the data and the detections of the
 last evaluation the worst and the best images; with the weights the assignment of some objects,
-step by step, and the center prior. It says what is missing. KEY VALUE pairs override the config;
-relative paths in it start from the current folder, as in train_net.py.
+step by step, and the center prior. It says what is missing. Relative paths in the config start
+from the current folder, as in train_net.py; --opts overrides them.
 
-Exit status: 0, or 2 where OUTPUT_DIR is no training's or an argument is wrong.
+Exit status: 0, 2 where OUTPUT_DIR is no training's or an argument is wrong, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..command_line import number_type, run_command
 from .page import write_report
 
 __all__ = ["main"]
@@ -36,24 +37,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--images",
-        type=_positive,
+        type=number_type(int, 1),
         default=4,
         metavar="N",
         help="worst images, best images, and images with their assignment (default 4 of each)",
     )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE")
-    args = parser.parse_intermixed_args(argv)
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="options of the config, after all other arguments",
+    )
+    return run_command(parser, _write, parser.parse_args(argv))
+
+
+def _write(args: argparse.Namespace) -> None:
     output = Path(args.output or Path(args.output_dir) / "report.html")
-    try:
-        write_report(args.output_dir, output, num_images=args.images, opts=args.opts)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    if output.is_dir():
+        raise IsADirectoryError(f"--output {output} is a folder: give the file to write")
+    write_report(args.output_dir, output, num_images=args.images, opts=args.opts)
     print(f"{output}: {output.stat().st_size / 2**20:.1f} MB")
-    return 0
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value

@@ -8,7 +8,7 @@ import yaml
 
 from ..comparison.conditions import leaves
 from ..engine.setup import load_config
-from .markup import Html, Section, table
+from .markup import Html, Section, count, table
 from .run_folder import Run
 
 __all__ = ["changed_options", "configuration_section"]
@@ -25,8 +25,8 @@ def configuration_section(run: Run) -> Section:
         "configuration",
         "Configuration",
         Html(
-            f"<p>{len(rows)} options differ from the defaults of detectron2 and of this "
-            f"project.</p>{given}{table(('option', 'value', 'default'), rows, sortable=True)}"
+            f"<p>Not the defaults of detectron2 and of this project: {count(len(rows), 'option')}."
+            f"</p>{given}{table(('option', 'value', 'default'), rows, sortable=True)}"
             f"<details><summary>config.yaml, with these options marked</summary>"
             f'<pre tabindex="0">{_marked(run.config_text, set(changed))}</pre></details>'
         ),

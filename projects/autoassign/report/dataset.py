@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
-from ..data import register_custom_datasets
+from ..visualization.sources import load_dataset
 from .ranking import Ranking, rank_images
 from .run_folder import Run
 
@@ -41,21 +42,7 @@ def read_dataset(run: Run) -> DatasetOfRun:
         OSError: a file of the dataset is missing.
         ValueError: the config names no test dataset, or the dataset is wrong or empty.
     """
-    cfg = run.cfg.clone()
-    cfg.defrost()
-    # Registering may write a cleaned ground truth, which only an evaluation reads.
-    with tempfile.TemporaryDirectory() as folder:
-        cfg.OUTPUT_DIR = folder
-        # It renames the datasets of DATASETS.CUSTOM where an option has moved their folder.
-        register_custom_datasets(cfg)
-    if not cfg.DATASETS.TEST:
-        raise ValueError("the config names no test dataset (DATASETS.TEST)")
-    name = cfg.DATASETS.TEST[0]
-    if name not in DatasetCatalog:
-        raise ValueError(f"{name} is not a registered dataset")
-    records = DatasetCatalog.get(name)
-    if not records:
-        raise ValueError(f"{name} has no image")
+    name, records = load_dataset(run.cfg, splits=("TEST",))
     metadata = MetadataCatalog.get(name)
     class_names = list(metadata.get("thing_classes") or ())
     if not class_names:
@@ -77,8 +64,32 @@ def read_ranking(run: Run, dataset: DatasetOfRun) -> Ranking:
     shown = path.relative_to(run.folder)
     if not path.is_file():
         raise FileNotFoundError(f"the run's folder has no {shown}")
+    results = _read_results(path)
+    if results is None:
+        raise ValueError(
+            f"{shown} is no list of detections in COCO's format: JSON objects with image_id, "
+            "category_id, bbox (x, y, width, height) and score"
+        )
+    try:
+        return rank_images(dataset.records, results, dataset.index_of_id)
+    except ValueError as error:
+        raise ValueError(f"{shown}: {error}") from error
+
+
+def _read_results(path: Path) -> list[dict[str, Any]] | None:
+    """The detections of a file; None if it holds anything else."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-        return rank_images(dataset.records, results, dataset.index_of_id)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{shown}: {error}") from error
+        is_right = isinstance(results, list) and all(map(_is_detection, results))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return results if is_right else None
+
+
+def _is_detection(result: dict[str, Any]) -> bool:
+    return (
+        isinstance(result["image_id"], int | str)
+        and isinstance(result["category_id"], int)
+        and len(result["bbox"]) == 4
+        and all(map(math.isfinite, (*result["bbox"], result["score"])))
+    )

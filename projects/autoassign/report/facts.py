@@ -7,7 +7,7 @@ import statistics
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from .markup import Html, Section, missing, table
+from .markup import Html, Section, count, missing, table
 from .run_folder import Run
 
 __all__ = ["facts_section"]
@@ -32,7 +32,11 @@ def facts_section(run: Run) -> Section:
     """Detector, iterations, time and versions."""
     log = _log_text(run.folder)
     rows = [*_training_rows(run), *_version_rows(log)]
-    body: str = table(("", ""), rows)
+    body: str = table((), rows)
+    if run.metrics_cut_off:
+        body += missing(
+            "The last line of metrics.json is cut off, as a killed run leaves it; it is left out."
+        )
     if log is None:
         body += missing("The folder has no log.txt, so the versions are not known.")
     return Section("run", "The run", Html(body))
@@ -50,7 +54,7 @@ def _training_rows(run: Run) -> list[tuple[str, str]]:
         ("evaluated on", ", ".join(cfg.DATASETS.TEST) or "no dataset is named"),
         (
             "iterations",
-            f"{trained} of {cfg.SOLVER.MAX_ITER}, {cfg.SOLVER.IMS_PER_BATCH} images each",
+            f"{trained} of {cfg.SOLVER.MAX_ITER}, {count(cfg.SOLVER.IMS_PER_BATCH, 'image')} each",
         ),
     ]
     started = _started(run.folder)

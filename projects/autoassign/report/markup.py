@@ -13,7 +13,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-__all__ = ["Html", "Section", "data_uri", "jpeg", "json_script", "missing", "number", "table"]
+__all__ = [
+    "Html",
+    "Section",
+    "count",
+    "data_uri",
+    "jpeg",
+    "json_script",
+    "missing",
+    "number",
+    "table",
+]
 
 
 class Html(str):
@@ -41,8 +51,10 @@ def text(value: object) -> Html:
 
 
 def missing(sentence: str) -> Html:
-    """What stands in the place of a part that cannot be shown."""
-    return Html(f'<p class="missing">{text(sentence)}</p>')
+    """What stands in the place of a part that cannot be shown; a full stop is added."""
+    # The message of an error may end with its own.
+    end = "" if sentence.endswith((".", "?", "!")) else "."
+    return Html(f'<p class="missing">{text(sentence)}{end}</p>')
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -50,11 +62,16 @@ def number(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
+def count(number: int, noun: str) -> str:
+    """A number with its noun: 1 image, 2 images."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, sortable: bool = False) -> Html:
     """A table that scrolls sideways where it is too wide.
 
     Args:
-        head: the headings.
+        head: the headings; none of them for a table without headings.
         rows: cells; the first of each row is its heading.
         sortable: whether the headings are buttons that sort the rows.
     """
@@ -63,16 +80,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, sortable: bo
         inner = f'<button type="button">{text(label)}</button>' if sortable else text(label)
         return f'<th scope="col">{inner}</th>'
 
-    lines = ["".join(heading(label) for label in head)]
+    headings = "".join(heading(label) for label in head)
+    lines = []
     for first, *others in rows:
         cells = "".join(f"<td>{text(cell)}</td>" for cell in others)
         lines.append(f'<th scope="row">{text(first)}</th>{cells}')
-    head_row, *body_rows = (f"<tr>{line}</tr>" for line in lines)
+    head_row = f"<thead><tr>{headings}</tr></thead>" if head else ""
+    body_rows = "".join(f"<tr>{line}</tr>" for line in lines)
     kind = ' class="sortable"' if sortable else ""
     # A region that scrolls is reached by keyboard only if it takes the focus.
     return Html(
-        f'<div class="scroll" tabindex="0"><table{kind}><thead>{head_row}</thead>'
-        f"<tbody>{''.join(body_rows)}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0"><table{kind}>{head_row}'
+        f"<tbody>{body_rows}</tbody></table></div>"
     )
 
 

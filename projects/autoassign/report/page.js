@@ -189,6 +189,8 @@ function startViewer(data) {
     event.preventDefault(); // the page would scroll
     steps[event.key]();
   });
+  // The keys work after a click on the picture, also where a browser gives the focus to no <div>.
+  byId("stage").addEventListener("click", () => byId("viewer").focus({ preventScroll: true }));
   byId("previous").addEventListener("click", steps.ArrowLeft);
   byId("next").addEventListener("click", steps.ArrowRight);
   byId("zoom").addEventListener("change", drawStage);

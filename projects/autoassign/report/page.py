@@ -27,6 +27,9 @@ __all__ = ["write_report"]
 
 _T = TypeVar("_T")
 
+# What detectron2 and torch raise of a model that cannot be built.
+_BUILD_ERRORS = (AssertionError, ImportError, LookupError, RuntimeError, TypeError)
+
 
 def write_report(
     folder: str | Path, path: str | Path, *, num_images: int, opts: Sequence[str] = ()
@@ -46,10 +49,9 @@ def write_report(
         ValueError: the config, the metrics or an option is wrong.
     """
     run = read_run(folder, opts)
-    page = _page(run, _sections(run, num_images))
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)  # early, as it may fail
+    path.write_text(_page(run, _sections(run, num_images)), encoding="utf-8")
 
 
 def _sections(run: Run, num_images: int) -> list[Section]:
@@ -85,8 +87,14 @@ def _load_subject(run: Run) -> Subject:
     if detector != "PointDetector":
         raise ValueError(f"{detector} has no label assignment of this project")
     if run.weights is None:
-        raise FileNotFoundError("the run's folder has neither model_final.pth nor model_best.pth")
-    return load_subject(str(run.config_file), str(run.weights), run.opts)
+        raise FileNotFoundError(
+            "the run's folder has neither model_final.pth nor model_best.pth, nor weights that "
+            "last_checkpoint names"
+        )
+    try:
+        return load_subject(str(run.config_file), str(run.weights), run.opts)
+    except _BUILD_ERRORS as error:
+        raise ValueError(f"the detector cannot be built: {error}") from error
 
 
 def _page(run: Run, sections: Sequence[Section]) -> str:

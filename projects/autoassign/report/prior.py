@@ -20,11 +20,11 @@ def prior_section(subject: Subject | None, why: str) -> Section:
     """
     title = "Center prior"
     if subject is None:
-        return Section("prior", title, missing(f"No prior is shown: {why}."))
+        return Section("prior", title, missing(f"No prior is shown: {why}"))
     try:
         priors = read_priors(subject.model.label_assignment, subject.class_names)
     except ValueError as error:
-        return Section("prior", title, missing(f"No prior is shown: {error}."))
+        return Section("prior", title, missing(f"No prior is shown: {error}"))
     with tempfile.TemporaryDirectory() as folder:
         pictures = [path.read_bytes() for path in draw_priors(priors, folder)]
     figures = "".join(

@@ -9,7 +9,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from ..engine.setup import load_config
-from ..visualization import read_metrics
+from ..visualization.curves import is_cut_off, read_metrics
 
 __all__ = ["Run", "read_run"]
 
@@ -27,6 +27,7 @@ class Run:
         cfg: the config, with the values of the command line.
         opts: these KEY VALUE pairs.
         metrics: rows of metrics.json by iteration; at least one.
+        metrics_cut_off: the last line of that file is cut off, and not among the rows.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class Run:
     cfg: CfgNode
     opts: tuple[str, ...]
     metrics: list[dict[str, float]]
+    metrics_cut_off: bool
 
     @property
     def config_file(self) -> Path:
@@ -42,8 +44,12 @@ class Run:
 
     @property
     def weights(self) -> Path | None:
-        """The final weights, else the best ones, else None."""
-        paths = (self.folder / name for name in _WEIGHTS)
+        """The final weights, else the best ones, else those of the last checkpoint, else None."""
+        names = list(_WEIGHTS)
+        last = self.folder / "last_checkpoint"
+        if last.is_file():
+            names.append(last.read_text(encoding="utf-8").strip())
+        paths = (self.folder / name for name in names)
         return next((path for path in paths if path.is_file()), None)
 
     def trained(self, row: dict[str, float]) -> int:
@@ -95,7 +101,15 @@ def read_run(folder: str | Path, opts: Sequence[str] = ()) -> Run:
     if len(opts) % 2:
         raise ValueError(f"options come in pairs, KEY VALUE: {' '.join(opts)}")
     cfg = load_config(str(config_file), opts)
-    metrics = read_metrics(folder / "metrics.json")
+    metrics_file = folder / "metrics.json"
+    metrics = read_metrics(metrics_file)
     if not metrics:
-        raise ValueError(f"{folder / 'metrics.json'} is empty: the training has logged nothing")
-    return Run(folder, config_file.read_text(encoding="utf-8"), cfg, tuple(opts), metrics)
+        raise ValueError(f"{metrics_file} has no whole line: the training has logged nothing")
+    return Run(
+        folder=folder,
+        config_text=config_file.read_text(encoding="utf-8"),
+        cfg=cfg,
+        opts=tuple(opts),
+        metrics=metrics,
+        metrics_cut_off=is_cut_off(metrics_file),
+    )

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from .assignment_maps import ImageExplanation, ObjectMaps
-from .heat import Region, draw_box, draw_image
+from .heat import draw_box, draw_image, whole
 from .map_rows import MapRow, draw_map_rows, rows_size
 
 __all__ = ["draw_assignment", "draw_comparison"]
@@ -68,19 +68,20 @@ def _draw_page(
 ) -> Figure:
     """The image and the bars at the left, the maps at the right."""
     width, height = rows_size(rows)
-    image_height, image_width = explanation.image.shape[:2]
-    left_height = _IMAGE_INCHES * image_height / image_width + _BARS_INCHES + 0.4
+    region = whole(explanation.image)
+    image_height = _IMAGE_INCHES * region.height_over_width
+    left_height = image_height + _BARS_INCHES + 0.4
     figure = Figure(
         figsize=(_IMAGE_INCHES + width, max(height, left_height) + 0.35), layout="constrained"
     )
     figure.suptitle(title, fontsize=11)
     left, right = figure.subfigures(1, 2, width_ratios=[_IMAGE_INCHES, width])
-    heights = [_IMAGE_INCHES * image_height / image_width, _BARS_INCHES]
+    heights = [image_height, _BARS_INCHES]
     # What is left stays free below the bars.
     heights.append(max(0.01, height - sum(heights)))
     grid = left.add_gridspec(3, 1, height_ratios=heights)
     image_axes, bar_axes = left.add_subplot(grid[0]), left.add_subplot(grid[1])
-    draw_image(image_axes, explanation.image, Region(0, 0, image_width, image_height), grey=False)
+    draw_image(image_axes, explanation.image, region, grey=False)
     draw_box(image_axes, shown.box)
     image_axes.set_anchor("N")
     _draw_shares(bar_axes, explanation, shown)

@@ -21,6 +21,7 @@ __all__ = [
     "ImageExplanation",
     "ObjectMaps",
     "Peak",
+    "check_finite",
     "evaluating",
     "explain_image",
     "head_output",
@@ -107,7 +108,8 @@ def explain_image(
         input_format: order of the image's channels, ``INPUT.FORMAT``.
 
     Raises:
-        ValueError: there is no such object, or an object's class is not one of the model's.
+        ValueError: there is no such object, an object's class is not one of the model's, or a map
+            has a value that is not finite.
     """
     instances = batched_input["instances"]
     num_objects = len(instances)
@@ -125,6 +127,8 @@ def explain_image(
         )
     gt = GroundTruth.from_instances([instances.to(model.device)])
     explanation = model.label_assignment.explain(predictions, grid, gt)
+    for name, values in explanation.maps.items():
+        check_finite(name, values)
     return ImageExplanation(
         image=rgb_image(batched_input["image"], input_format),
         strides=grid.strides,
@@ -174,6 +178,15 @@ def _peak(values: np.ndarray, places: np.ndarray, grid: Grid) -> Peak | None:
     place = int(places[values.argmax()])
     x, y = grid.locations[place].tolist()
     return Peak(int(grid.location_levels[place]), x, y, float(values.max()))
+
+
+def check_finite(name: str, values: Tensor) -> None:
+    """
+    Raises:
+        ValueError: a value is NaN, which a picture would show as nothing, or infinite.
+    """
+    if not values.isfinite().all():
+        raise ValueError(f"the {name} is not finite: have the weights diverged?")
 
 
 @torch.no_grad()

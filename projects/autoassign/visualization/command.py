@@ -9,9 +9,11 @@
 
 Everything is drawn from the numbers that training uses. The config is the config.yaml beside the
 weights unless --config-file names another. Images come from the config's first test dataset,
-from --dataset, or from --image. Existing pictures of the same name are replaced.
+from --dataset, or from --image. Pictures of earlier runs with the same name are replaced; a
+name that comes twice in one run gets a number.
 
-Exit status: 0, or 2 where the arguments, the config, the weights or the data are wrong.
+Exit status: 0; 2 where the arguments, the config, the weights or the data are wrong; 130 after
+Ctrl-C.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..command_line import run_command
 from .assignment_figure import draw_assignment, draw_comparison
 from .assignment_maps import explain_image
 from .evolution_figure import draw_evolutions
@@ -44,13 +47,8 @@ _MAX_OBJECTS = 4
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    parser = _argument_parser()
-    args = parser.parse_args(argv)
-    try:
-        args.run(args)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    return 0
+    args = _argument_parser().parse_args(argv)
+    return run_command(args.parser, args.run, args)
 
 
 def _argument_parser() -> argparse.ArgumentParser:
@@ -86,12 +84,12 @@ def _argument_parser() -> argparse.ArgumentParser:
         help="other detectors: one picture an object, a row each, of what each location learns",
     )
     _add_last_arguments(command)
-    command.set_defaults(run=_assignment)
+    command.set_defaults(run=_assignment, parser=command)
 
     command = commands.add_parser("prior", help="the learned center prior of each class")
     _add_model_arguments(command)
     _add_last_arguments(command)
-    command.set_defaults(run=_prior)
+    command.set_defaults(run=_prior, parser=command)
 
     command = commands.add_parser("objectness", help="scores with and without objectness")
     _add_model_arguments(command)
@@ -100,12 +98,12 @@ def _argument_parser() -> argparse.ArgumentParser:
         "--class", dest="class_name", metavar="CLASS", help="name or index (default: any class)"
     )
     _add_last_arguments(command)
-    command.set_defaults(run=_objectness)
+    command.set_defaults(run=_objectness, parser=command)
 
     command = commands.add_parser("evolution", help="weights over the iterations of a training")
     command.add_argument("run_dir", metavar="OUTPUT_DIR", help="of a run with TEST.EVOLUTION")
     command.add_argument("--output", metavar="DIR", help="default: OUTPUT_DIR/evolution")
-    command.set_defaults(run=_evolution)
+    command.set_defaults(run=_evolution, parser=command)
     return parser
 
 
@@ -152,13 +150,14 @@ def _assignment(args: argparse.Namespace) -> None:
     subjects = [load_subject(args.config_file, args.weights, args.opts)]
     for pair in args.compare:
         config_file, separator, weights = pair.partition("=")
-        if not separator:
+        if not (config_file and separator and weights):
             raise ValueError(f"--compare takes CONFIG=WEIGHTS, not {pair!r}")
         subjects.append(load_subject(config_file, weights))
         _check_same_classes(subjects[0], subjects[-1])
     names = subjects[0].class_names
     if args.image and not args.box:
         raise ValueError("--image needs its objects: give --box X1,Y1,X2,Y2,CLASS")
+    folder = _Folder(args.output)
     for record in _records(args, subjects[0], args.box, with_objects=True):
         inputs = [map_record(subject.cfg, record) for subject in subjects]
         chosen = args.objects or _largest(inputs[0]["instances"])
@@ -173,10 +172,10 @@ def _assignment(args: argparse.Namespace) -> None:
             index = chosen[number]
             title = f"{stem}, object {index}: {names[objects[0].class_index]}"
             if len(subjects) > 1:
-                path = _target(args, f"comparison_{stem}_object{index}.png")
+                path = folder.free(f"comparison_{stem}_object{index}.png")
                 draw_comparison(_labels(subjects), explanations, objects, title, path)
             else:
-                path = _target(args, f"assignment_{stem}_object{index}.png")
+                path = folder.free(f"assignment_{stem}_object{index}.png")
                 title = f"{subjects[0].strategy}: {title}"
                 draw_assignment(explanations[0], objects[0], title, path)
             print(path)
@@ -199,7 +198,7 @@ def _prior(args: argparse.Namespace) -> None:
     subject = load_subject(args.config_file, args.weights, args.opts)
     priors = read_priors(subject.model.label_assignment, subject.class_names)
     print(format_priors(priors))
-    table = _target(args, "prior.csv")
+    table = _Folder(args.output).free("prior.csv")
     write_priors(priors, table)
     for path in (table, *draw_priors(priors, args.output)):
         print(path)
@@ -211,6 +210,7 @@ def _objectness(args: argparse.Namespace) -> None:
     if args.class_name is not None:
         index = class_index(args.class_name, subject.class_names)
         score = subject.class_names[index]
+    folder = _Folder(args.output)
     for record in _records(args, subject, (), with_objects=False):
         maps = score_maps(
             subject.model,
@@ -219,7 +219,7 @@ def _objectness(args: argparse.Namespace) -> None:
             input_format=subject.cfg.INPUT.FORMAT,
         )
         stem = Path(record["file_name"]).stem
-        path = _target(args, f"objectness_{stem}.png")
+        path = folder.free(f"objectness_{stem}.png")
         draw_objectness(maps, f"{stem}: scores before NMS", score, path)
         print(path)
 
@@ -265,7 +265,20 @@ def _labels(subjects: Sequence[Subject]) -> list[str]:
     ]
 
 
-def _target(args: argparse.Namespace, name: str) -> Path:
-    folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / name
+class _Folder:
+    """Where one run puts its files."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._taken: set[str] = set()
+
+    def free(self, name: str) -> Path:
+        """A file of this name, with a number where the run has written one already."""
+        self._path.mkdir(parents=True, exist_ok=True)
+        stem, suffix = Path(name).stem, Path(name).suffix
+        number = 1
+        while name in self._taken:
+            number += 1
+            name = f"{stem}_{number}{suffix}"
+        self._taken.add(name)
+        return self._path / name

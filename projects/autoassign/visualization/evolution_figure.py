@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from .evolution_store import Evolution, load_evolutions
 from .heat import COLORMAP
@@ -82,6 +82,7 @@ def _draw_shares(axes: Axes, evolution: Evolution) -> None:
     )
     axes.set(xlim=(evolution.iterations[0], max(evolution.iterations[-1], 1)), ylim=(0, 1))
     axes.set_xlabel("iteration", fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.tick_params(labelsize=8)
     handles, labels = axes.get_legend_handles_labels()

@@ -15,7 +15,7 @@ import numpy as np
 
 from .assignment_maps import ImageExplanation, ObjectMaps, Peak
 
-__all__ = ["Evolution", "load_evolutions", "save_iteration", "save_objects"]
+__all__ = ["Evolution", "load_evolutions", "save_iteration", "start_evolution"]
 
 _OBJECTS = "objects.npz"
 _READ_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -41,10 +41,38 @@ class Evolution:
         return np.stack([x.objects[0].level_shares for x in self.explanations])
 
 
-def save_objects(
-    folder: Path, explanations: Sequence[ImageExplanation], names: Sequence[str]
+def start_evolution(
+    folder: Path, explanations: Sequence[ImageExplanation], names: Sequence[str], iteration: int
 ) -> None:
-    """Write what stays the same; each explanation has one object."""
+    """Write what stays the same, and the maps as a training begins or goes on.
+
+    Maps of later iterations are removed: they are those of an earlier training, or of the part
+    that a resumed one does again.
+
+    Args:
+        folder: where they are kept.
+        explanations: of the images, each with one object.
+        names: of the objects, for headings.
+        iteration: the number of iterations done; 0 for a training from the start.
+
+    Raises:
+        ValueError: maps of other objects have been kept before this iteration, or the file of the
+            objects cannot be read.
+    """
+    arrays = _constant_arrays(explanations, names)
+    kept = folder / _OBJECTS
+    if iteration > 0 and kept.is_file():
+        _check_same_objects(kept, arrays)
+    for path in folder.glob("iter_*.npz"):
+        if _iteration(path) > iteration:
+            path.unlink()
+    _write(kept, arrays)
+    save_iteration(folder, iteration, explanations)
+
+
+def _constant_arrays(
+    explanations: Sequence[ImageExplanation], names: Sequence[str]
+) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {"names": np.array(names)}
     for number, explanation in enumerate(explanations):
         shown = explanation.objects[0]
@@ -57,7 +85,28 @@ def save_objects(
             f"{number}/index_and_class": np.array([shown.index, shown.class_index]),
             f"{number}/primary": np.array(shown.primary),
         }
-    _write(folder / _OBJECTS, arrays)
+    return arrays
+
+
+def _check_same_objects(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    # Another machine may resize an image a little differently.
+    kept, wanted = (
+        {key: value for key, value in x.items() if not key.endswith("/image")}
+        for x in (_read(path), arrays)
+    )
+    if kept.keys() != wanted.keys() or not all(
+        np.array_equal(kept[key], value) for key, value in wanted.items()
+    ):
+        raise ValueError(
+            f"{path} holds the objects {_listed(kept)}, which are not those to be kept now, "
+            f"{_listed(wanted)}, or their images have another size: restore TEST.EVOLUTION, "
+            f"DATASETS.TEST and INPUT as they were, or move {path.parent} away"
+        )
+
+
+def _listed(arrays: dict[str, np.ndarray]) -> str:
+    names = [str(name) for name in arrays.get("names", ())]
+    return "; ".join(names[:3]) + ("; ..." if len(names) > 3 else "")
 
 
 def save_iteration(folder: Path, iteration: int, explanations: Sequence[ImageExplanation]) -> None:
@@ -102,9 +151,13 @@ def load_evolutions(folder: str | Path) -> list[Evolution]:
                 explanation = _restored(objects, arrays, number)
             except (KeyError, ValueError, TypeError) as error:
                 raise ValueError(f"{path} does not belong to {folder / _OBJECTS}") from error
-            evolution.iterations.append(int(path.stem.removeprefix("iter_")))
+            evolution.iterations.append(_iteration(path))
             evolution.explanations.append(explanation)
     return evolutions
+
+
+def _iteration(path: Path) -> int:
+    return int(path.stem.removeprefix("iter_"))
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -12,7 +12,16 @@ from matplotlib.patheffects import withStroke
 
 from .assignment_maps import Peak
 
-__all__ = ["COLORMAP", "Region", "draw_box", "draw_heat", "draw_image", "draw_peak", "region_of"]
+__all__ = [
+    "COLORMAP",
+    "Region",
+    "draw_box",
+    "draw_heat",
+    "draw_image",
+    "draw_peak",
+    "region_of",
+    "whole",
+]
 
 COLORMAP = "viridis"
 _HEAT_ALPHA = 0.7
@@ -22,6 +31,8 @@ _MARGIN = 0.2
 _LEAST_STRIDES = 6
 # Of the two sides of a region.
 _LEAST_RATIO = 0.75
+# Least and greatest height of a cell, in widths.
+_CELL_RATIOS = (0.5, 2.5)
 
 
 class Region(NamedTuple):
@@ -34,8 +45,14 @@ class Region(NamedTuple):
 
     @property
     def height_over_width(self) -> float:
-        """The shape of the region."""
-        return (self.y1 - self.y0) / (self.x1 - self.x0)
+        """The shape of a cell that shows the region: with margins where that is very long."""
+        ratio = (self.y1 - self.y0) / (self.x1 - self.x0)
+        return min(max(ratio, _CELL_RATIOS[0]), _CELL_RATIOS[1])
+
+
+def whole(image: np.ndarray) -> Region:
+    """All of an (H, W, 3) image."""
+    return Region(0, 0, image.shape[1], image.shape[0])
 
 
 def region_of(image: np.ndarray, box: np.ndarray, finest_stride: int) -> Region:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from ..detector import PointDetector, dense_scores
 from ..head import HeadOutput
-from .assignment_maps import head_output, rgb_image
-from .heat import Region, draw_heat, draw_image
+from .assignment_maps import check_finite, head_output, rgb_image
+from .heat import draw_heat, draw_image, whole
 
 __all__ = ["ScoreMaps", "draw_objectness", "score_maps"]
 
@@ -60,13 +60,16 @@ def score_maps(
         input_format: order of the image's channels, ``INPUT.FORMAT``.
 
     Raises:
-        ValueError: the model predicts no objectness.
+        ValueError: the model predicts no objectness, or a score is not finite.
     """
     output, grid = head_output(model, batched_input)
     if output.obj_logits is None:
         raise ValueError(
             "the detector predicts no objectness (MODEL.POINT_HEAD.OBJECTNESS is 'none')"
         )
+    for cls_logits, obj_logits in zip(output.cls_logits, output.obj_logits, strict=True):
+        check_finite("class score", cls_logits)
+        check_finite("objectness", obj_logits)
     return ScoreMaps(
         image=rgb_image(batched_input["image"], input_format),
         strides=grid.strides,
@@ -100,8 +103,8 @@ def draw_objectness(maps: ScoreMaps, title: str, score: str, path: str | Path) -
         ("objectness", maps.objectness, 1.0),
         (f"score of {score}\nwith objectness", maps.combined, greatest),
     ]
-    height, width = maps.image.shape[:2]
-    cell_height = _CELL_INCHES * height / width
+    region = whole(maps.image)
+    cell_height = _CELL_INCHES * region.height_over_width
     figure = Figure(
         figsize=(len(maps.strides) * (_CELL_INCHES + 0.1) + 1.0, 3 * (cell_height + 0.1) + 0.6),
         layout="constrained",
@@ -111,7 +114,7 @@ def draw_objectness(maps: ScoreMaps, title: str, score: str, path: str | Path) -
     for row_panels, (label, levels, scale) in zip(panels, rows, strict=True):
         row_panels[0].set_ylabel(label, fontsize=9)
         for axes, level, stride in zip(row_panels, levels, maps.strides, strict=True):
-            draw_image(axes, maps.image, Region(0, 0, width, height))
+            draw_image(axes, maps.image, region)
             heat = draw_heat(axes, level, stride, maps.offset, scale)
         bar = figure.colorbar(heat, ax=row_panels, aspect=14, pad=0.02)
         bar.ax.tick_params(labelsize=7)

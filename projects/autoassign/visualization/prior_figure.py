@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..assignment import AutoAssign, GroundTruth, LabelAssignment, Predictions
 from ..grid import make_grid
+from .assignment_maps import check_finite
 from .heat import COLORMAP
 
 __all__ = ["CenterPrior", "draw_priors", "format_priors", "read_priors", "write_priors"]
@@ -55,7 +56,7 @@ def read_priors(assignment: LabelAssignment, class_names: Sequence[str]) -> list
     """The priors that a label assignment has learned: one for each class, or one if it is shared.
 
     Raises:
-        ValueError: the label assignment learns no center prior.
+        ValueError: the label assignment learns no center prior, or what it learned is not finite.
     """
     if not isinstance(assignment, AutoAssign):
         raise ValueError(
@@ -68,6 +69,7 @@ def read_priors(assignment: LabelAssignment, class_names: Sequence[str]) -> list
         )
     mu = assignment.mu.detach().cpu()
     sigma = assignment.sigma.detach().cpu().abs()
+    check_finite("center prior", torch.stack((mu, sigma)))
     names = list(class_names) if len(mu) > 1 or len(class_names) == 1 else ["all classes"]
     reach = max(_LEAST_REACH, float((mu.abs() + _REACH_IN_SIGMA * sigma).max()))
     xs = torch.linspace(-reach, reach, _POINTS)

@@ -27,6 +27,7 @@ __all__ = [
     "class_index",
     "dataset_records",
     "image_record",
+    "load_dataset",
     "load_subject",
 ]
 
@@ -108,11 +109,22 @@ class _ExactCheckpointer(PointCheckpointer):
 
 
 def dataset_records(cfg: CfgNode, name: str | None = None) -> list[dict[str, Any]]:
-    """The dataset dicts of a dataset.
+    """The dataset dicts of a dataset; see :func:`load_dataset`."""
+    return load_dataset(cfg, name)[1]
+
+
+def load_dataset(
+    cfg: CfgNode, name: str | None = None, *, splits: Sequence[str] = ("TEST", "TRAIN")
+) -> tuple[str, list[dict[str, Any]]]:
+    """Load a dataset.
 
     Args:
         cfg: names the datasets; it is not changed. Those of ``DATASETS.CUSTOM`` are registered.
-        name: a registered dataset; None: the first of ``DATASETS.TEST``, else of ``TRAIN``.
+        name: a registered dataset; None for the first of the config.
+        splits: where in ``DATASETS`` the config's are looked for, in this order.
+
+    Returns:
+        The registered name, and the dataset dicts; at least one.
 
     Raises:
         FileNotFoundError: a file of the dataset is missing.
@@ -124,13 +136,11 @@ def dataset_records(cfg: CfgNode, name: str | None = None) -> list[dict[str, Any
     with tempfile.TemporaryDirectory() as folder:
         cfg.OUTPUT_DIR = folder
         register_custom_datasets(cfg)
-    configured = (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)
+    configured = [each for split in splits for each in cfg.DATASETS[split]]
     if name is None:
         if not configured:
-            raise ValueError(
-                "the config names no dataset (DATASETS.TEST, DATASETS.CUSTOM): give --dataset, or "
-                "--image with --box"
-            )
+            options = ", ".join(f"DATASETS.{split}" for split in (*splits, "CUSTOM"))
+            raise ValueError(f"the config names no dataset ({options})")
         name = configured[0]
     if name not in DatasetCatalog:
         known = difflib.get_close_matches(name, DatasetCatalog.list())
@@ -138,10 +148,13 @@ def dataset_records(cfg: CfgNode, name: str | None = None) -> list[dict[str, Any
             f"there is no dataset {name!r}; those of the config: {', '.join(configured) or 'none'}"
             + (f"; others: {', '.join(known)}" if known else "")
         )
-    records = DatasetCatalog.get(name)
+    try:
+        records = DatasetCatalog.get(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the dataset {name} cannot be read: {error}") from error
     if not records:
         raise ValueError(f"the dataset {name} has no images")
-    return records
+    return name, records
 
 
 def choose_records(
@@ -155,13 +168,13 @@ def choose_records(
 
     Args:
         records: dataset dicts.
-        wanted: each a file name, with or without folder or suffix, or a number: the image's place
-            in the dataset, from 0. None of them: the first images.
+        wanted: each a file name, with or without folders or suffix, or a number: the image's
+            place in the dataset, from 0. None of them: the first images.
         num_images: so many of the first images, where ``wanted`` is empty.
         with_objects: whether an image needs an object.
 
     Raises:
-        ValueError: there is no such image, or it has no object.
+        ValueError: there is no such image, several have this name, or it has no object.
     """
     if not wanted:
         usable = [record for record in records if not with_objects or has_objects(record)]
@@ -176,15 +189,28 @@ def choose_records(
 
 
 def _find_record(records: Sequence[dict[str, Any]], text: str) -> dict[str, Any]:
-    for record in records:
-        path = Path(record["file_name"])
-        if text in (str(path), path.name, path.stem):
-            return record
+    paths = [Path(record["file_name"]) for record in records]
+    last_parts = Path(text).parts
+    # A whole path or name before one without its suffix.
+    for candidates in (paths, [path.with_suffix("") for path in paths]):
+        found = [
+            number
+            for number, path in enumerate(candidates)
+            if last_parts and path.parts[-len(last_parts) :] == last_parts
+        ]
+        if len(found) == 1:
+            return records[found[0]]
+        if found:
+            listing = ", ".join(f"{paths[number]} (number {number})" for number in found[:5])
+            raise ValueError(
+                f"{text!r} names {len(found)} images of the dataset: {listing}"
+                f"{', ...' if len(found) > 5 else ''}; give more of the path, or the number"
+            )
     if text.isdecimal() and int(text) < len(records):
         return records[int(text)]
     raise ValueError(
         f"there is no image {text!r} in the dataset: give a file name, such as "
-        f"{Path(records[0]['file_name']).name}, or a number from 0 to {len(records) - 1}"
+        f"{paths[0].name}, or a number from 0 to {len(records) - 1}"
     )
 
 
