@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Generate the shapes dataset, train AutoAssign on it, evaluate, and draw the results.
+"""Generate the shapes dataset, train a detector on it, evaluate, and draw the results.
 
     python tools/quickstart.py [KEY VALUE ...]
 

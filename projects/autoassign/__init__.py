@@ -1,4 +1,4 @@
-"""AutoAssign, differentiable label assignment, as a detectron2 project.
+"""Label assignments of dense detectors, AutoAssign and DSLA first, as a detectron2 project.
 
 Importing the package registers :class:`PointDetector` and its backbones with detectron2.
 """
