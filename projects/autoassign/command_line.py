@@ -6,10 +6,26 @@ import argparse
 import sys
 from collections.abc import Callable
 
-__all__ = ["INTERRUPTED", "number_type", "run_command"]
+__all__ = ["INTERRUPTED", "add_opts_argument", "number_type", "run_command"]
 
 # The shells' exit status of a program that Ctrl-C ended: 128 and the signal's number.
 INTERRUPTED = 130
+
+
+def add_opts_argument(parser: argparse.ArgumentParser, whose: str = "the config") -> None:
+    """Add ``--opts KEY VALUE ...``, which takes all that follows it.
+
+    Args:
+        parser: of the command.
+        whose: whose options they are, for the help.
+    """
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help=f"options of {whose}, after all other arguments",
+    )
 
 
 def run_command(

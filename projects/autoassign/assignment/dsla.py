@@ -14,12 +14,11 @@ from ..losses import paired_iou, quality_focal_loss
 from ..options import check_choice
 from .base import LABEL_ASSIGNMENT_REGISTRY, LabelAssignment, mean_over_workers
 from .point_targets import (
+    center_distance,
     center_sampling_radius,
     centerness,
-    is_near_center,
     level_ranges,
     pair_ltrb,
-    pair_offsets,
     select_winners,
 )
 from .positives import class_index, giou_loss, positive_statistics, predicted_boxes
@@ -151,13 +150,13 @@ class DSLA(LabelAssignment):
         pairs = inside_pairs(gt.boxes, gt.image_index, grid)
         ltrb = pair_ltrb(pairs, grid, gt)
         center_score = centerness(ltrb)
+        distance = center_distance(pairs, grid, gt)
         if self.core_zone:
-            offset = pair_offsets(pairs, grid, gt).abs().amax(dim=1)
-            center_score = center_score.masked_fill(offset <= 0.5, 1)
+            center_score = center_score.masked_fill(distance <= 0.5, 1)
         # The nearest location of an object that has none inside is no candidate.
         is_candidate = ltrb.amin(dim=1) > 0
         if self.center_sampling_radius is not None:
-            is_candidate &= is_near_center(pairs, grid, gt, self.center_sampling_radius)
+            is_candidate &= distance < self.center_sampling_radius
         return SmoothLabels(
             pairs=pairs,
             center_score=center_score * is_candidate,

@@ -11,9 +11,9 @@ from torch import Tensor
 from ..grid import Grid, Pairs, inside_pairs
 from .base import LABEL_ASSIGNMENT_REGISTRY, LabelAssignment
 from .point_targets import (
+    center_distance,
     center_sampling_radius,
     centerness,
-    is_near_center,
     level_ranges,
     pair_ltrb,
     select_winners,
@@ -80,7 +80,7 @@ class FCOS(LabelAssignment):
         # The nearest location of an object that has none inside is no candidate.
         is_candidate = (ltrb.amin(dim=1) > 0) & (size >= low) & (size <= high)
         if self.center_sampling_radius is not None:
-            is_candidate &= is_near_center(pairs, grid, gt, self.center_sampling_radius)
+            is_candidate &= center_distance(pairs, grid, gt) < self.center_sampling_radius
         area = (gt.boxes[:, 2:] - gt.boxes[:, :2]).prod(dim=1).index_select(0, pairs.objects)
         winners = select_winners(
             (-area).masked_fill(~is_candidate, -torch.inf),

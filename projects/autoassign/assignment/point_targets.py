@@ -16,9 +16,9 @@ from .base import segment_max
 from .structures import GroundTruth
 
 __all__ = [
+    "center_distance",
     "center_sampling_radius",
     "centerness",
-    "is_near_center",
     "level_ranges",
     "pair_ltrb",
     "pair_offsets",
@@ -68,12 +68,9 @@ def pair_offsets(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
     return offsets / grid.location_strides.index_select(0, pairs.locations)[:, None]
 
 
-def is_near_center(pairs: Pairs, grid: Grid, gt: GroundTruth, radius: float) -> Tensor:
-    """(P,) whether the location lies strictly within ``radius`` strides of the object's center.
-
-    This is FCOS's center sampling for pairs that are inside their box already.
-    """
-    return (pair_offsets(pairs, grid, gt).abs() < radius).all(dim=1)
+def center_distance(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
+    """(P,) the greater of the x and y distances to the object's center, in strides."""
+    return pair_offsets(pairs, grid, gt).abs().amax(dim=1)
 
 
 def level_ranges(strides: Sequence[int]) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""Losses and statistics of the pairs that a strategy with hard labels has chosen."""
+"""What the losses need at some pairs, and the losses and statistics of hard labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..grid import Grid, Pairs
 from ..losses import focal_loss
 from .base import mean_over_workers
 from .point_targets import centerness, pair_ltrb
-from .structures import GroundTruth, Predictions
+from .structures import GroundTruth, Predictions, decode
 
 __all__ = [
     "centerness_losses",
@@ -79,19 +79,17 @@ def centerness_losses(
 
 
 def class_index(predictions: Predictions, gt: GroundTruth, pairs: Pairs) -> Tensor:
-    """(P,) place of each pair's class at its location among the class logits in memory."""
-    return predictions.class_index(
-        gt.image_index.index_select(0, pairs.objects),
-        gt.classes.index_select(0, pairs.objects),
-        pairs.batch_locations,
-    )
+    """(P,) place of each pair's class at its location among the (N·K·R) class logits in memory."""
+    _, num_locations, num_classes = predictions.cls_logits.shape
+    # image · K · R + class · R + location, the image · R being in batch_locations
+    shift = (gt.image_index * (num_classes - 1) + gt.classes) * num_locations
+    return shift.index_select(0, pairs.objects) + pairs.batch_locations
 
 
 def predicted_boxes(predictions: Predictions, grid: Grid, pairs: Pairs) -> Tensor:
     """(P, 4) boxes predicted at each pair's location, xyxy in pixels; differentiable."""
-    return predictions.boxes_at(
-        grid.locations.index_select(0, pairs.locations), pairs.batch_locations
-    )
+    ltrb = predictions.ltrb.flatten(0, 1).index_select(0, pairs.batch_locations)
+    return decode(ltrb, grid.locations.index_select(0, pairs.locations))
 
 
 def giou_loss(boxes: Tensor, gt_boxes: Tensor) -> Tensor:

@@ -49,27 +49,6 @@ class Predictions:
             ctr_logits=None if ctr_logits is None else _flatten(ctr_logits).squeeze(1),
         )
 
-    def boxes_at(self, locations: Tensor, batch_locations: Tensor) -> Tensor:
-        """(P, 4) predicted boxes, xyxy in pixels; differentiable.
-
-        Args:
-            locations: (P, 2) places in pixels.
-            batch_locations: (P,) index of each within the batch, image · R + location.
-        """
-        return decode(self.ltrb.flatten(0, 1).index_select(0, batch_locations), locations)
-
-    def class_index(self, images: Tensor, classes: Tensor, batch_locations: Tensor) -> Tensor:
-        """(P,) index of a class at a location among the (N·K·R) class logits in memory.
-
-        Args:
-            images: (P,) image of each.
-            classes: (P,) class of each.
-            batch_locations: (P,) index of each within the batch, image · R + location.
-        """
-        _, num_locations, num_classes = self.cls_logits.shape
-        # image · K · R + class · R + location, the image · R being in batch_locations
-        return (images * (num_classes - 1) + classes) * num_locations + batch_locations
-
 
 def _flatten(per_level: Sequence[Tensor]) -> Tensor:
     """(N, C, Hi, Wi) of each level to (N, C, R); half precision becomes float32."""

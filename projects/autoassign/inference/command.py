@@ -25,7 +25,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from ..command_line import INTERRUPTED, number_type, run_command
+from ..command_line import INTERRUPTED, add_opts_argument, number_type, run_command
 from ..engine.setup import load_trained_config
 from .predictor import Predictor
 from .runner import Runner
@@ -104,13 +104,7 @@ def _argument_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="frames of each video or camera, at most",
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="options of the config, after all other arguments",
-    )
+    add_opts_argument(parser)
     return parser
 
 

@@ -18,7 +18,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..command_line import number_type, run_command
+from ..command_line import add_opts_argument, number_type, run_command
 from .page import write_report
 
 __all__ = ["main"]
@@ -42,13 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="N",
         help="worst images, best images, and images with their assignment (default 4 of each)",
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="options of the config, after all other arguments",
-    )
+    add_opts_argument(parser)
     return run_command(parser, _write, parser.parse_args(argv))
 
 

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..command_line import run_command
+from ..command_line import add_opts_argument, run_command
 from .assignment_figure import draw_assignment, draw_comparison
 from .assignment_maps import explain_image
 from .evolution_figure import draw_evolutions
@@ -137,13 +137,7 @@ def _add_last_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", default="output/visualize", metavar="DIR", help="default output/visualize"
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="options of the config (not of --compare's), after all other arguments",
-    )
+    add_opts_argument(parser, "the config (not of --compare's)")
 
 
 def _assignment(args: argparse.Namespace) -> None:
