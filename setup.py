@@ -30,7 +30,7 @@ setup(
     package_dir={"autoassign": SOURCE, "autoassign.configs": "configs"},
     package_data={
         "autoassign.configs": ["**/*.yaml"],
-        "autoassign.report": ["*.html", "*.css", "*.js"],
+        "autoassign.analysis.report": ["*.html", "*.css", "*.js"],
     },
     # Lower bounds only, so that an existing environment keeps its versions. detectron2 is missing
     # because it is not on the package index: requirements/detectron2.txt, or a build of one's own.

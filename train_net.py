@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Train or evaluate a detector: detectron2's training script; see ``autoassign.train_net``."""
+"""Train or evaluate a detector: detectron2's training script; see ``autoassign.cli.train``."""
 
-from autoassign.train_net import run
+from autoassign.cli.train import run
 
 if __name__ == "__main__":
     run()

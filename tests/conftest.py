@@ -1,5 +1,7 @@
-"""Settings of all tests; being here, it also makes tests/golden.py importable."""
+"""Settings and fixtures of all tests; being here, it also makes tests/golden.py importable."""
 
+import pytest
+from detectors import weights_in
 from hypothesis import HealthCheck, settings
 
 # The same examples in every run, however slow the machine is: no check looks at the clock.
@@ -10,3 +12,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("autoassign")
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a detector's random weights."""
+    return weights_in(tmp_path_factory.mktemp("weights"))

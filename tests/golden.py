@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autoassign.assignment import ATSS, DSLA, FCOS, AutoAssign, GroundTruth, Predictions
-from autoassign.assignment.point_targets import centerness, pair_ltrb
-from autoassign.grid import Grid, make_grid
+from autoassign.modeling.assignment import ATSS, DSLA, FCOS, AutoAssign, GroundTruth, Predictions
+from autoassign.modeling.assignment.point_targets import centerness, pair_ltrb
+from autoassign.modeling.grid import Grid, make_grid
 
 # Precision → greatest relative error of losses, and of gradients and weights relative to the
 # largest entry.

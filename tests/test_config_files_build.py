@@ -3,8 +3,9 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
 
-from autoassign import add_autoassign_config, config_files, get_config_file
-from autoassign.comparison.conditions import leaves
+from autoassign import add_autoassign_config, get_config_file
+from autoassign.analysis.comparison.conditions import leaves
+from autoassign.config import files as config_files
 from autoassign.engine.optimizer import build_optimizer
 
 FOLDER = next(folder for folder in config_files._CONFIG_FOLDERS if folder.is_dir())

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "golden_vectors"
 VECTORS = sorted(DATA.glob("*.npz"))
 # What the files of each strategy must at least be compared in.
 TENSORS = {

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from autoassign.benchmark.loss import STRATEGIES, LossRow, measure
+from autoassign.analysis.benchmark.loss import STRATEGIES, LossRow, measure
 
 
 def main() -> None:

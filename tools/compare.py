@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from autoassign.comparison import Budget, MeasurementError, compare
+from autoassign.analysis.comparison import Budget, MeasurementError, compare
 
 
 def main(argv: list[str] | None = None) -> int:

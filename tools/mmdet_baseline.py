@@ -24,7 +24,8 @@ from pathlib import Path
 from statistics import median
 from unittest import mock
 
-INPUTS_FILE = Path(__file__).parents[1] / "projects" / "autoassign" / "benchmark" / "inputs.py"
+PACKAGE = Path(__file__).parents[1] / "projects" / "autoassign"
+INPUTS_FILE = PACKAGE / "analysis" / "benchmark" / "inputs.py"
 # A measurement shorter than this is repeated, and the median counts.
 REPEAT_BELOW_SECONDS = 3.0
 REPEATS = 7

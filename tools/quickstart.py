@@ -17,8 +17,9 @@ from pathlib import Path
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
+from autoassign.analysis.figures import draw_curves, draw_prediction_grid
 from autoassign.data.shapes import generate_shapes
-from autoassign.visualization import draw_curves, draw_prediction_grid, read_metrics
+from autoassign.runs import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = "configs/quickstart/autoassign_shapes.yaml"

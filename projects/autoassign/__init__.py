@@ -1,29 +1,19 @@
 """Label assignments of dense detectors, AutoAssign and DSLA first, as a detectron2 project.
 
-Importing the package registers :class:`PointDetector` and its backbones with detectron2.
+The names below are imported on first use, so that ``autoassign --help`` does not wait for torch.
+Using any of them registers :class:`PointDetector` and its backbones with detectron2.
 """
 
-from .config_files import get_config_file
+from __future__ import annotations
 
-try:
-    from .backbone import build_point_resnet_fpn_backbone
-    from .config import add_autoassign_config
-    from .detector import PointDetector
-except (ImportError, OSError, RuntimeError) as error:
-    # The package stays importable where detectron2 does not load, so that autoassign.doctor can
-    # say what is wrong there. Whoever asks for more than that gets the error. OSError and
-    # RuntimeError: a torchvision of another torch, whose libraries or operators do not load.
-    _error = error
+import importlib
+from typing import TYPE_CHECKING
 
-    def __getattr__(name: str) -> object:
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        raise ImportError(
-            f"autoassign.{name} needs what could not be imported; run python -m autoassign.doctor"
-        ) from _error
+if TYPE_CHECKING:
+    from .config import add_autoassign_config, get_config_file
+    from .modeling import PointDetector, build_point_resnet_fpn_backbone
 
-
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "PointDetector",
@@ -31,3 +21,15 @@ __all__ = [
     "build_point_resnet_fpn_backbone",
     "get_config_file",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        modeling = importlib.import_module(".modeling", __name__)
+    except (ImportError, OSError, RuntimeError) as error:
+        # OSError and RuntimeError: a torchvision built for another torch.
+        raise ImportError(f"autoassign.{name} cannot be imported: see autoassign doctor") from error
+    config = importlib.import_module(".config", __name__)
+    return getattr(config if hasattr(config, name) else modeling, name)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from runs import run
+from training_runs import run
 
 from autoassign.data.shapes import generate_shapes
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from narrow_model import narrow_cfg
-from runs import process_state_kept, run
+from training_runs import process_state_kept, run
 
+from autoassign.analysis.figures import explain_image
+from autoassign.data.model_inputs import map_record
+from autoassign.data.records import dataset_records
 from autoassign.engine.evolution_hook import EvolutionRecorder
-from autoassign.visualization import explain_image
-from autoassign.visualization.evolution_store import load_evolutions
-from autoassign.visualization.inputs import map_record
-from autoassign.visualization.sources import dataset_records, load_subject
+from autoassign.runs.evolution import load_evolutions
+from autoassign.runs.subject import load_subject
 
 EVOLUTION = ("TEST.EVOLUTION.ENABLED", True, "TEST.EVOLUTION.PERIOD", 3)
 

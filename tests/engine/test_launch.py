@@ -9,11 +9,12 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from runs import CONFIG, SMALL_RUN
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from training_runs import CONFIG, SMALL_RUN
 
-from autoassign.assignment import (
+from autoassign.engine import launch
+from autoassign.modeling.assignment import (
     ATSS,
     DSLA,
     FCOS,
@@ -22,8 +23,7 @@ from autoassign.assignment import (
     LabelAssignment,
     Predictions,
 )
-from autoassign.engine import launch
-from autoassign.grid import Grid
+from autoassign.modeling.grid import Grid
 
 REPOSITORY = Path(__file__).parents[2]
 GRID = Grid((8, 16), ((8, 10), (4, 5)), torch.device("cpu"))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from runs import CONFIG, parse, run, set_up
+from training_runs import CONFIG, parse, run, set_up
 
 from autoassign import get_config_file
 from autoassign.engine import Trainer

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from runs import metrics, run
+from training_runs import metrics, run
 
 LOSSES = {"total_loss", "loss_pos", "loss_neg", "loss_center"}
 STATISTICS = {

@@ -14,10 +14,10 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import nn
 
-from ..detector import PointDetector
-from ..visualization.assignment_maps import ImageExplanation, explain_image
-from ..visualization.evolution_store import save_iteration, start_evolution
-from ..visualization.inputs import has_objects, map_record
+from ..data.model_inputs import has_objects, map_record
+from ..modeling.detector import PointDetector
+from ..modeling.explanation import ImageExplanation, explain_image
+from ..runs.evolution import save_iteration, start_evolution
 
 __all__ = ["EvolutionRecorder", "check_evolution_options"]
 

@@ -12,7 +12,7 @@ from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
 from torch.optim import Optimizer
 
-from ..options import check_choice
+from ..config.checks import check_choice
 
 __all__ = ["build_optimizer"]
 

@@ -14,8 +14,8 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..config import add_autoassign_config
-from ..config_files import get_config_file
+from ..config.defaults import add_autoassign_config
+from ..config.files import get_config_file
 from ..data import register_custom_datasets, resolve_num_classes
 from .hooks import best_metric
 

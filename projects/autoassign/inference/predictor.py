@@ -19,7 +19,7 @@ from torch import nn
 
 from ..checkpoint import PointCheckpointer
 from ..engine.setup import check_weights_exist, use_cpu_without_cuda
-from .metadata import class_metadata
+from ..runs.class_names import class_metadata
 
 __all__ = ["Predictor"]
 
@@ -42,7 +42,7 @@ class Predictor:
     Attributes:
         model: the detector, in evaluation mode.
         metadata: ``thing_classes`` and ``thing_dataset_id_to_contiguous_id``, see
-            :func:`~autoassign.inference.metadata.class_metadata`.
+            :func:`~autoassign.runs.class_names.class_metadata`.
         batch_size: images that go through the network at once, at most.
 
     Example::

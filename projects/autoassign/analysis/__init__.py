@@ -1,0 +1,1 @@
+"""Everything that looks at trained runs: pictures, reports, comparisons and benchmarks."""

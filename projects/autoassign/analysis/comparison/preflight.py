@@ -1,0 +1,61 @@
+"""Read the data and build the models of a comparison before anything is trained."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.modeling import build_model
+
+from ...data import register_custom_datasets, resolve_num_classes
+from ...data.shapes import generate_shapes
+from ...engine.evolution_hook import check_evolution_options
+from ...engine.hooks import best_metric, check_average_options
+from ...engine.optimizer import build_optimizer
+from ...engine.setup import check_weights_exist
+from .conditions import Candidate
+
+__all__ = ["check_trainable"]
+
+# The folder of the quick-start configs, which is generated where it is missing.
+_GENERATED_ROOT = "datasets/shapes"
+
+
+def check_trainable(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Read the data once and build every model, so that a mistake shows before any training.
+
+    The quick start's generated dataset is made here where it is missing: runs at the same time
+    would otherwise all make it.
+
+    Returns:
+        The names of the test datasets.
+
+    Raises:
+        ValueError, FileNotFoundError: data or options are wrong; the config is named.
+    """
+    data = candidates[0].cfg.clone()
+    root = data.DATASETS.CUSTOM.ROOT
+    if root == _GENERATED_ROOT and not Path(root).exists():
+        print(f"generating {root}", flush=True)
+        generate_shapes(root)
+    with tempfile.TemporaryDirectory() as folder:
+        data.OUTPUT_DIR = folder
+        register_custom_datasets(data)
+        if not data.DATASETS.TEST:
+            raise ValueError(f"{candidates[0].file}: DATASETS.TEST names no dataset to compare on")
+        for candidate in candidates:
+            cfg = candidate.cfg.clone()
+            cfg.DATASETS = data.DATASETS
+            cfg.MODEL.DEVICE = "cpu"
+            try:
+                check_weights_exist(cfg.MODEL.WEIGHTS)
+                resolve_num_classes(cfg)
+                best_metric(cfg)
+                check_average_options(cfg)
+                model = build_model(cfg)
+                check_evolution_options(cfg, model)
+                build_optimizer(cfg, model)
+            except Exception as error:  # models raise whatever comes
+                raise ValueError(f"{candidate.file}: {error}") from error
+    return tuple(data.DATASETS.TEST)

@@ -1,0 +1,128 @@
+"""The options the project adds to detectron2's config, each with its default and meaning."""
+
+from detectron2.config import CfgNode as CN
+
+__all__ = ["add_autoassign_config"]
+
+
+def add_autoassign_config(cfg: CN) -> None:
+    """Add the options of :class:`autoassign.PointDetector` and its training to ``cfg``, in place.
+
+    Args:
+        cfg: a detectron2 config, as :func:`detectron2.config.get_cfg` returns it.
+    """
+    _add_model_options(cfg.MODEL)
+    _add_solver_options(cfg.SOLVER)
+    _add_data_options(cfg.DATASETS)
+    # The metric whose greatest value decides which weights model_best.pth holds.
+    cfg.TEST.BEST_METRIC = "bbox/AP"
+    # Keep how a few test objects are assigned, before training and every PERIOD iterations, in
+    # OUTPUT_DIR/evolution: the largest object of each of the first NUM_OBJECTS images.
+    cfg.TEST.EVOLUTION = CN({"ENABLED": False, "PERIOD": 100, "NUM_OBJECTS": 4})
+
+
+def _add_model_options(model: CN) -> None:
+    # Where P6 comes from: "p5" (cvpods, DSLA) or "res5" (MMDetection).
+    model.FPN.TOP_BLOCK_IN_FEATURE = "p5"
+    # Levels above P5: 2 (P6 and P7) or 1 (P6).
+    model.FPN.NUM_TOP_LEVELS = 2
+
+    model.POINT_HEAD = CN()
+    # Number of object classes; 0 takes it from the training data.
+    model.POINT_HEAD.NUM_CLASSES = 80
+    # Pyramid levels that make predictions, finest first.
+    model.POINT_HEAD.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
+    # Convolutions in each of the two towers, and their normalisation (detectron2's get_norm).
+    model.POINT_HEAD.NUM_CONVS = 4
+    model.POINT_HEAD.NORM = "GN"
+    # Whether the towers' convolutions have biases; whether the last one of each is deformable.
+    model.POINT_HEAD.CONV_BIAS = True
+    model.POINT_HEAD.DEFORMABLE_LAST_CONV = False
+    # Place of each level's first location, in strides: 0 (AutoAssign, DSLA, ATSS), 0.5 (FCOS).
+    model.POINT_HEAD.LOCATION_OFFSET = 0.0
+    # Class probability every location starts with.
+    model.POINT_HEAD.PRIOR_PROB = 0.02
+    # Distances are "relu": ReLU(scale · convolution), in strides; "exp": exp(scale ·
+    # convolution), in pixels.
+    model.POINT_HEAD.BOX_ACTIVATION = "relu"
+    # Start value of the box predictor's bias: strides, or with "exp" the logarithm of pixels.
+    model.POINT_HEAD.BOX_BIAS = 4.0
+    # A logit whose probability multiplies the class probabilities, with every strategy.
+    # "implicit": learned without a target. "explicit": its label is 1 at the locations inside
+    # boxes. "none": no such logit.
+    model.POINT_HEAD.OBJECTNESS = "implicit"
+    # At test time: the least score, the candidates kept per level, the IoU of NMS.
+    model.POINT_HEAD.SCORE_THRESH_TEST = 0.05
+    model.POINT_HEAD.TOPK_CANDIDATES_TEST = 1000
+    model.POINT_HEAD.NMS_THRESH_TEST = 0.6
+
+    model.LABEL_ASSIGNMENT = CN()
+    # A name in autoassign.modeling.assignment.LABEL_ASSIGNMENT_REGISTRY.
+    model.LABEL_ASSIGNMENT.NAME = "AutoAssign"
+    model.LABEL_ASSIGNMENT.AUTOASSIGN = CN()
+    # λ of the location confidence exp(-λ · GIoU loss).
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.LOCATION_WEIGHT = 5.0
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.POS_LOSS_WEIGHT = 0.25
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.NEG_LOSS_WEIGHT = 0.75
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.CENTER_LOSS_WEIGHT = 0.75
+    # The center prior: "none", "fixed", or learned: "shared" by all classes, or per "category".
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.CENTER_WEIGHTING = "category"
+    # What the confidence weight is made of: "none", "classification", "localization", "joint".
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.CONFIDENCE_WEIGHTING = "joint"
+    # False: every negative weight is 1.
+    model.LABEL_ASSIGNMENT.AUTOASSIGN.NEGATIVE_WEIGHTING = True
+    model.LABEL_ASSIGNMENT.DSLA = CN()
+    # Candidates lie within this radius of the object's center, in strides; False: inside the box
+    # (the published R-50 run).
+    model.LABEL_ASSIGNMENT.DSLA.CENTER_SAMPLING = True
+    model.LABEL_ASSIGNMENT.DSLA.CENTER_SAMPLING_RADIUS = 1.5
+    # The three parts of the method: label 1 within half a stride of the center; size ranges of
+    # the levels widened by this share, with a ramp; class target = label × IoU.
+    model.LABEL_ASSIGNMENT.DSLA.CORE_ZONE = True
+    model.LABEL_ASSIGNMENT.DSLA.INTERVAL_RELAXATION = True
+    model.LABEL_ASSIGNMENT.DSLA.RELAXATION = 0.2
+    model.LABEL_ASSIGNMENT.DSLA.IOU_COUPLING = True
+    # "iou_log": -log IoU. "giou": 1 - GIoU.
+    model.LABEL_ASSIGNMENT.DSLA.BOX_LOSS = "iou_log"
+    model.LABEL_ASSIGNMENT.DSLA.CLS_LOSS_WEIGHT = 2.0
+    model.LABEL_ASSIGNMENT.FCOS = CN()
+    # Candidates lie within this radius of the object's center, in strides; False: inside the box.
+    model.LABEL_ASSIGNMENT.FCOS.CENTER_SAMPLING = True
+    model.LABEL_ASSIGNMENT.FCOS.CENTER_SAMPLING_RADIUS = 1.5
+    model.LABEL_ASSIGNMENT.ATSS = CN()
+    # Candidates of an object on each level: the locations nearest to its center.
+    model.LABEL_ASSIGNMENT.ATSS.TOPK = 9
+    # Factor of the GIoU loss.
+    model.LABEL_ASSIGNMENT.ATSS.BOX_LOSS_WEIGHT = 2.0
+
+    # Keep activations in channels-last memory format (faster on CPUs and under AMP).
+    model.CHANNELS_LAST = False
+    # Exponential moving average of the weights: evaluated and saved in place of the last weights.
+    model.EMA = CN({"ENABLED": False, "DECAY": 0.999})
+    # True: tensors of MODEL.WEIGHTS whose shape does not fit are left at their initial value
+    # (fine-tuning on other classes). False: they are an error.
+    model.WEIGHTS_SKIP_MISMATCHED = False
+
+
+def _add_solver_options(solver: CN) -> None:
+    # "SGD" or "ADAMW".
+    solver.OPTIMIZER = "SGD"
+    solver.ADAMW_BETAS = (0.9, 0.999)
+    # SOLVER.CLIP_GRADIENTS.CLIP_TYPE may also be "full_model": one norm over all parameters.
+
+
+def _add_data_options(datasets: CN) -> None:
+    datasets.CUSTOM = CN()
+    # "": DATASETS.TRAIN/TEST name registered datasets. "coco" or "voc": the folder below is
+    # registered, and DATASETS.TRAIN/TEST are set from it.
+    datasets.CUSTOM.FORMAT = ""
+    # The folder that the paths below are relative to.
+    datasets.CUSTOM.ROOT = ""
+    # coco: annotation files (.json). voc: names of splits (ImageSets/Main/<split>.txt).
+    datasets.CUSTOM.TRAIN = ""
+    datasets.CUSTOM.TEST = ""
+    # coco: the folders of the images. voc: not used (JPEGImages).
+    datasets.CUSTOM.TRAIN_IMAGES = ""
+    datasets.CUSTOM.TEST_IMAGES = ""
+    # True: images that cannot be read are left out with a warning. False: they are an error.
+    datasets.CUSTOM.SKIP_UNREADABLE = False

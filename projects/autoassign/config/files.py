@@ -1,0 +1,37 @@
+"""Where the project's YAML files are, in a checkout and in an installed wheel."""
+
+from pathlib import Path
+
+__all__ = ["get_config_file"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# A wheel carries the files inside the package; a checkout, also one installed with `pip install
+# -e .`, has them at its top, two folders above the package.
+_CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parents[1] / "configs")
+
+
+def get_config_file(config_path: str) -> str:
+    """Return the path of one of the project's configs, as ``detectron2.model_zoo`` does of its own.
+
+    Args:
+        config_path: file name relative to ``configs/``, such as
+            ``"COCO-Detection/autoassign_R_50_FPN_1x.yaml"``.
+
+    Returns:
+        The path of that file, to be given to ``cfg.merge_from_file``.
+
+    Raises:
+        FileNotFoundError: there is no such config; the message lists those there are.
+    """
+    folder = next((folder for folder in _CONFIG_FOLDERS if folder.is_dir()), None)
+    if folder is None:
+        raise FileNotFoundError(
+            f"no configs folder: looked in {', '.join(map(str, _CONFIG_FOLDERS))}"
+        )
+    file = folder / config_path
+    if not file.is_file():
+        available = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.yaml"))
+        raise FileNotFoundError(
+            f"no config {config_path!r} in {folder}; available: {', '.join(available) or 'none'}"
+        )
+    return str(file)

@@ -1,0 +1,184 @@
+"""Images with their objects, chosen from a dataset or described by hand."""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.structures import BoxMode
+
+from .cleaning import clean_boxes
+from .image_files import fill_missing_sizes
+from .model_inputs import has_objects
+from .register import register_custom_datasets
+
+__all__ = [
+    "choose_records",
+    "class_index",
+    "dataset_records",
+    "image_record",
+    "load_dataset",
+]
+
+
+def dataset_records(cfg: CfgNode, name: str | None = None) -> list[dict[str, Any]]:
+    """The dataset dicts of a dataset; see :func:`load_dataset`."""
+    return load_dataset(cfg, name)[1]
+
+
+def load_dataset(
+    cfg: CfgNode, name: str | None = None, *, splits: Sequence[str] = ("TEST", "TRAIN")
+) -> tuple[str, list[dict[str, Any]]]:
+    """Load a dataset.
+
+    Args:
+        cfg: names the datasets; it is not changed. Those of ``DATASETS.CUSTOM`` are registered.
+        name: a registered dataset; None for the first of the config.
+        splits: where in ``DATASETS`` the config's are looked for, in this order.
+
+    Returns:
+        The registered name, and the dataset dicts; at least one.
+
+    Raises:
+        FileNotFoundError: a file of the dataset is missing.
+        ValueError: there is no such dataset, or it is empty.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    # Registering may write a cleaned ground truth, which only an evaluation reads.
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.OUTPUT_DIR = folder
+        register_custom_datasets(cfg)
+    configured = [each for split in splits for each in cfg.DATASETS[split]]
+    if name is None:
+        if not configured:
+            options = ", ".join(f"DATASETS.{split}" for split in (*splits, "CUSTOM"))
+            raise ValueError(f"the config names no dataset ({options})")
+        name = configured[0]
+    if name not in DatasetCatalog:
+        known = difflib.get_close_matches(name, DatasetCatalog.list())
+        raise ValueError(
+            f"there is no dataset {name!r}; those of the config: {', '.join(configured) or 'none'}"
+            + (f"; others: {', '.join(known)}" if known else "")
+        )
+    try:
+        records = DatasetCatalog.get(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the dataset {name} cannot be read: {error}") from error
+    if not records:
+        raise ValueError(f"the dataset {name} has no images")
+    return name, records
+
+
+def choose_records(
+    records: Sequence[dict[str, Any]],
+    wanted: Sequence[str],
+    *,
+    num_images: int = 1,
+    with_objects: bool = True,
+) -> list[dict[str, Any]]:
+    """The images that are asked for.
+
+    Args:
+        records: dataset dicts.
+        wanted: each a file name, with or without folders or suffix, or a number: the image's
+            place in the dataset, from 0. None of them: the first images.
+        num_images: so many of the first images, where ``wanted`` is empty.
+        with_objects: whether an image needs an object.
+
+    Raises:
+        ValueError: there is no such image, several have this name, or it has no object.
+    """
+    if not wanted:
+        usable = [record for record in records if not with_objects or has_objects(record)]
+        if not usable:
+            raise ValueError(f"none of the {len(records)} images of the dataset has an object")
+        return usable[:num_images]
+    chosen = [_find_record(records, text) for text in wanted]
+    for record in chosen:
+        if with_objects and not has_objects(record):
+            raise ValueError(f"{record['file_name']} has no object (crowds are not learned)")
+    return chosen
+
+
+def _find_record(records: Sequence[dict[str, Any]], text: str) -> dict[str, Any]:
+    paths = [Path(record["file_name"]) for record in records]
+    last_parts = Path(text).parts
+    # A whole path or name before one without its suffix.
+    for candidates in (paths, [path.with_suffix("") for path in paths]):
+        found = [
+            number
+            for number, path in enumerate(candidates)
+            if last_parts and path.parts[-len(last_parts) :] == last_parts
+        ]
+        if len(found) == 1:
+            return records[found[0]]
+        if found:
+            listing = ", ".join(f"{paths[number]} (number {number})" for number in found[:5])
+            raise ValueError(
+                f"{text!r} names {len(found)} images of the dataset: {listing}"
+                f"{', ...' if len(found) > 5 else ''}; give more of the path, or the number"
+            )
+    if text.isdecimal() and int(text) < len(records):
+        return records[int(text)]
+    raise ValueError(
+        f"there is no image {text!r} in the dataset: give a file name, such as "
+        f"{paths[0].name}, or a number from 0 to {len(records) - 1}"
+    )
+
+
+def image_record(
+    file_name: str, boxes: Sequence[str], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """A dataset dict of an image outside any dataset.
+
+    Args:
+        file_name: the image.
+        boxes: each "x1,y1,x2,y2,CLASS" in pixels of the image; the class by name or index.
+        class_names: those of the detector.
+
+    Raises:
+        ValueError: the image cannot be read, a box is not of this form, has no area or lies
+            outside the image; or there is no such class.
+    """
+    annotations = [_annotation(text, class_names) for text in boxes]
+    record = {"file_name": file_name, "image_id": 0, "height": 0, "width": 0}
+    (cleaned,), report = clean_boxes(fill_missing_sizes([{**record, "annotations": annotations}]))
+    if report.num_dropped:
+        raise ValueError(f"{file_name}: a --box cannot be used: {', '.join(report.num_dropped)}")
+    return cleaned
+
+
+def _annotation(text: str, class_names: Sequence[str]) -> dict[str, Any]:
+    parts = text.split(",", 4)
+    try:
+        box = [float(part) for part in parts[:4]]
+        name = parts[4]
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"--box is x1,y1,x2,y2,CLASS in pixels, not {text!r}") from error
+    return {
+        "bbox": box,
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "category_id": class_index(name, class_names),
+    }
+
+
+def class_index(name: str, class_names: Sequence[str]) -> int:
+    """The index of a class that is given by name or index.
+
+    Raises:
+        ValueError: the detector has no such class.
+    """
+    if name in class_names:
+        return class_names.index(name)
+    if name.isdecimal() and int(name) < len(class_names):
+        return int(name)
+    listing = ", ".join(class_names[:10]) + (", ..." if len(class_names) > 10 else "")
+    raise ValueError(
+        f"there is no class {name!r}; the detector's {len(class_names)} classes: {listing}"
+    )

@@ -1,0 +1,297 @@
+"""AutoAssign: differentiable label assignment (https://arxiv.org/abs/2007.03496)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from torch import Tensor, nn
+
+from ...config.checks import check_choice
+from ..grid import Grid, Pairs, inside_pairs
+from ..losses import negative_focal_loss
+from .base import (
+    LABEL_ASSIGNMENT_REGISTRY,
+    LabelAssignment,
+    mean_over_workers,
+    segment_logsumexp,
+    segment_max,
+    segment_sum,
+)
+from .max_iou import max_iou
+from .point_targets import pair_offsets
+from .positives import class_index, giou_loss, predicted_boxes
+from .structures import Explanation, GroundTruth, Predictions, decode
+
+__all__ = ["AutoAssign", "PairWeights"]
+
+# τ of Eq. 9.
+_TEMPERATURE = 1 / 3
+# ε of the min-max normalisation of Eq. 11.
+_EPS = 1e-12
+# Least |σ|, in strides: at σ = 0 the prior has no value.
+_MIN_SIGMA = 1e-2
+
+_CENTER_WEIGHTINGS = ("none", "fixed", "shared", "category")
+_CONFIDENCE_WEIGHTINGS = ("none", "classification", "localization", "joint")
+
+
+@dataclass(frozen=True)
+class PairWeights:
+    """What AutoAssign decides about the P pairs of a batch; every tensor is (P,).
+
+    Attributes:
+        pairs: which object and location each entry speaks of.
+        log_center: log G, the center prior (Eq. 2).
+        log_joint: log P, the joint confidence of class and location (Eq. 7).
+        log_confidence: log C, the confidence weight (Eq. 9).
+        log_positive: log w⁺, the positive weight (Eq. 10); w⁺ sums to 1 over each object.
+    """
+
+    pairs: Pairs
+    log_center: Tensor
+    log_joint: Tensor
+    log_confidence: Tensor
+    log_positive: Tensor
+
+
+@LABEL_ASSIGNMENT_REGISTRY.register()
+class AutoAssign(LabelAssignment):
+    """AutoAssign's losses, on the (object, location) pairs inside boxes.
+
+    Two places depart from the original implementations. A location inside several objects of one
+    class takes the greatest of their negative-weight terms, so that the best location of every
+    object keeps zero negative weight whatever the order of objects. An object without a location
+    inside its box is learned at its nearest location.
+
+    The weightings can be switched off one by one, for the ablations of the paper (Tables 2 to 4).
+    What is off counts as 1 in w⁺ = C·G / ΣC·G, which is still normalised: with center and
+    confidence weighting off, w⁺ is 1 / |S| for each of the |S| locations inside a box, and an
+    object's loss is -log of its mean P. So the positive loss of an object keeps its scale
+    whatever its size. The negative loss is divided by ΣG as always: with center weighting off
+    that is the number of all pairs, many times the sum of a Gaussian, and the negatives weigh
+    less accordingly. With negative weighting off too, this is the paper's baseline (17.7 AP
+    published). The confidence that is left out of C stays in P, without which boxes or classes
+    would not be learned.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        location_weight: float = 5.0,
+        pos_loss_weight: float = 0.25,
+        neg_loss_weight: float = 0.75,
+        center_loss_weight: float = 0.75,
+        center_weighting: str = "category",
+        confidence_weighting: str = "joint",
+        negative_weighting: bool = True,
+    ) -> None:
+        """
+        Args:
+            num_classes: K.
+            location_weight: λ of the location confidence exp(-λ · GIoU loss).
+            pos_loss_weight: factor of the positive loss.
+            neg_loss_weight: factor of the negative loss.
+            center_loss_weight: factor of the center loss.
+            center_weighting: G: "none" (1), "fixed" (a Gaussian with μ = 0, σ = 1), or one that
+                is learned: "shared" by all classes or for each "category". There is a center
+                loss only where G is learned.
+            confidence_weighting: what C is made of: "none" (C = 1), the "classification" or the
+                "localization" confidence alone, or their "joint" product.
+            negative_weighting: False: w⁻ is 1 everywhere.
+
+        Raises:
+            ValueError: an option has a value that is not allowed.
+        """
+        super().__init__()
+        options = "MODEL.LABEL_ASSIGNMENT.AUTOASSIGN"
+        check_choice(f"{options}.CENTER_WEIGHTING", center_weighting, _CENTER_WEIGHTINGS)
+        check_choice(
+            f"{options}.CONFIDENCE_WEIGHTING", confidence_weighting, _CONFIDENCE_WEIGHTINGS
+        )
+        self.location_weight = location_weight
+        self.pos_loss_weight = pos_loss_weight
+        self.neg_loss_weight = neg_loss_weight
+        self.center_loss_weight = center_loss_weight
+        self.center_weighting = center_weighting
+        self.confidence_weighting = confidence_weighting
+        self.negative_weighting = negative_weighting
+        self.num_classes = num_classes
+        # Mean and standard deviation of the center prior, (K or 1, 2): x and y in strides.
+        if self.learns_prior:
+            num_priors = num_classes if center_weighting == "category" else 1
+            self.mu = nn.Parameter(torch.zeros(num_priors, 2))
+            self.sigma = nn.Parameter(torch.ones(num_priors, 2))
+        else:
+            self.register_buffer("mu", torch.zeros(1, 2), persistent=False)
+            self.register_buffer("sigma", torch.ones(1, 2), persistent=False)
+
+    @property
+    def learns_prior(self) -> bool:
+        """Whether μ and σ are parameters."""
+        return self.center_weighting in ("shared", "category")
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        options = cfg.MODEL.LABEL_ASSIGNMENT.AUTOASSIGN
+        return {
+            "num_classes": cfg.MODEL.POINT_HEAD.NUM_CLASSES,
+            "location_weight": options.LOCATION_WEIGHT,
+            "pos_loss_weight": options.POS_LOSS_WEIGHT,
+            "neg_loss_weight": options.NEG_LOSS_WEIGHT,
+            "center_loss_weight": options.CENTER_LOSS_WEIGHT,
+            "center_weighting": options.CENTER_WEIGHTING,
+            "confidence_weighting": options.CONFIDENCE_WEIGHTING,
+            "negative_weighting": options.NEGATIVE_WEIGHTING,
+        }
+
+    def forward(
+        self, predictions: Predictions, grid: Grid, gt: GroundTruth
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """``loss_pos``, ``loss_neg``, ``loss_center`` if the prior is learned; statistics."""
+        weights = self.pair_weights(predictions, grid, gt)
+        objects = weights.pairs.objects
+        center = weights.log_center.exp()
+        center_sum = segment_sum(center, objects, len(gt.boxes))
+        center_sum = segment_sum(center_sum, gt.image_index, len(gt.counts))
+        counts = gt.objects_per_image.to(center_sum)
+        num_objects, prior_sum = mean_over_workers(torch.stack((counts.sum(), center_sum.sum())))
+
+        # -log Σ w⁺P of each object
+        positive = -segment_logsumexp(
+            weights.log_positive + weights.log_joint, objects, len(gt.boxes)
+        )
+        negative = negative_focal_loss(
+            predictions.cls_logits,
+            predictions.obj_logits,
+            self.negative_weights(predictions, grid, gt, weights.pairs)
+            if self.negative_weighting
+            else None,
+        )
+        losses = {
+            "loss_pos": self.pos_loss_weight * positive.sum() / num_objects.clamp(min=1),
+            "loss_neg": self.neg_loss_weight * negative / prior_sum.clamp(min=1),
+        }
+        if self.learns_prior:
+            eps = torch.finfo(center_sum.dtype).eps
+            center_ratio = counts / center_sum.clamp(min=eps)
+            losses["loss_center"] = self.center_loss_weight * center_ratio.mean()
+        return losses, self._statistics(weights, gt)
+
+    def pair_weights(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> PairWeights:
+        """Center prior, confidence and positive weight of every pair, differentiable."""
+        pairs = inside_pairs(gt.boxes, gt.image_index, grid)
+        log_center = self._log_center(grid, gt, pairs)
+        log_cls, log_loc = self._log_confidences(predictions, grid, gt, pairs)
+        log_confidence = self._log_confidence_weight(log_cls, log_loc)
+        # w⁺ = CG / ΣCG, a softmax over each object's pairs of log CG: finite for every G.
+        log_weight = log_confidence + log_center
+        log_total = segment_logsumexp(log_weight, pairs.objects, len(gt.boxes))
+        return PairWeights(
+            pairs=pairs,
+            log_center=log_center,
+            log_joint=log_cls + log_loc,
+            log_confidence=log_confidence,
+            log_positive=log_weight - log_total.index_select(0, pairs.objects),
+        )
+
+    def _log_center(self, grid: Grid, gt: GroundTruth, pairs: Pairs) -> Tensor:
+        """(P,) log of the Gaussian center prior of the object's class (Eq. 2)."""
+        if self.center_weighting == "none":
+            return grid.location_strides.new_zeros(len(pairs.objects), dtype=gt.boxes.dtype)
+        offset = pair_offsets(pairs, grid, gt)
+        mu = self.mu.expand(self.num_classes, 2).index_select(0, gt.classes)
+        sigma = self.sigma.expand(self.num_classes, 2).index_select(0, gt.classes)
+        precision = 0.5 / sigma.square().clamp(min=_MIN_SIGMA**2)
+        distance = (offset - mu.index_select(0, pairs.objects)).square()
+        return -(distance * precision.index_select(0, pairs.objects)).sum(dim=1)
+
+    def _log_confidences(
+        self, predictions: Predictions, grid: Grid, gt: GroundTruth, pairs: Pairs
+    ) -> tuple[Tensor, Tensor]:
+        """(P,) logs of class confidence with objectness (Eq. 3), location confidence (Eq. 4–8)."""
+        boxes = predicted_boxes(predictions, grid, pairs)
+        box_error = giou_loss(boxes, gt.boxes.index_select(0, pairs.objects))
+        cls_logits = predictions.cls_logits.transpose(1, 2).flatten()
+        log_cls = F.logsigmoid(cls_logits.index_select(0, class_index(predictions, gt, pairs)))
+        if predictions.obj_logits is not None:
+            obj_logits = predictions.obj_logits.flatten().index_select(0, pairs.batch_locations)
+            log_cls = log_cls + F.logsigmoid(obj_logits)
+        return log_cls, -self.location_weight * box_error
+
+    def _log_confidence_weight(self, log_cls: Tensor, log_loc: Tensor) -> Tensor:
+        """(P,) log C = confidence / τ (Eq. 9)."""
+        if self.confidence_weighting == "none":
+            return torch.zeros_like(log_cls)
+        log_confidence = {
+            "classification": log_cls,
+            "localization": log_loc,
+            "joint": log_cls + log_loc,
+        }[self.confidence_weighting]
+        return log_confidence.exp() / _TEMPERATURE
+
+    @torch.no_grad()
+    def negative_weights(
+        self, predictions: Predictions, grid: Grid, gt: GroundTruth, pairs: Pairs
+    ) -> Tensor:
+        """(N, R, K) w⁻ of Eq. 11: 1, but less where the predicted box fits an object of the class.
+
+        Of several objects of one class around a location the least weight counts.
+        """
+        num_images, num_locations, num_classes = predictions.cls_logits.shape
+        wanted = torch.zeros(num_images * num_locations, dtype=torch.bool, device=gt.boxes.device)
+        wanted[pairs.batch_locations] = True
+        boxes = decode(predictions.ltrb, grid.locations)
+        iou = max_iou(boxes, wanted.view(num_images, num_locations), gt, grid)
+        iou = iou.flatten().index_select(0, pairs.batch_locations)
+        score = 1 / (1 - iou).clamp(min=_EPS)
+        greatest = segment_max(score, pairs.objects, len(gt.boxes))
+        least = -segment_max(-score, pairs.objects, len(gt.boxes))
+        span = (greatest - least + _EPS).index_select(0, pairs.objects)
+        weight = 1 - (score - least.index_select(0, pairs.objects) + _EPS) / span
+
+        weights = weight.new_ones(num_images * num_classes * num_locations)
+        index = class_index(predictions, gt, pairs)
+        weights.scatter_reduce_(0, index, weight, "amin")
+        return weights.view(num_images, num_classes, num_locations).transpose(1, 2)
+
+    @torch.no_grad()
+    def explain(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Explanation:
+        """G, C, w⁺ and w⁻ of every pair (Eq. 2, 9, 10, 11)."""
+        weights = self.pair_weights(predictions, grid, gt)
+        pairs = weights.pairs
+        negative = torch.ones_like(weights.log_center)
+        if self.negative_weighting:
+            dense = self.negative_weights(predictions, grid, gt, pairs)
+            index = class_index(predictions, gt, pairs)
+            negative = dense.transpose(1, 2).flatten().index_select(0, index)
+        maps = {
+            "center weight": weights.log_center.exp(),
+            "confidence weight": weights.log_confidence.exp(),
+            "positive weight": weights.log_positive.exp(),
+            "negative weight": negative,
+        }
+        return Explanation(pairs=pairs, maps=maps, primary="positive weight")
+
+    @torch.no_grad()
+    def _statistics(self, weights: PairWeights, gt: GroundTruth) -> dict[str, Tensor]:
+        greatest = segment_max(weights.log_positive, weights.pairs.objects, len(gt.boxes)).exp()
+        statistics = {
+            "num_objects": gt.objects_per_image.sum(),
+            "num_pairs": torch.tensor(len(weights.pairs.objects), device=gt.boxes.device),
+            "num_objects_without_inside_location": weights.pairs.is_fallback.sum(),
+            "mean_greatest_positive_weight": greatest.sum() / max(1, len(gt.boxes)),
+        }
+        if self.learns_prior:
+            statistics |= {
+                "mu_min": self.mu.min(),
+                "mu_max": self.mu.max(),
+                "sigma_min": self.sigma.min(),
+                "sigma_max": self.sigma.max(),
+            }
+        return statistics

@@ -1,0 +1,193 @@
+"""PointHead: the towers and predictors of a detector with one prediction per location."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec, get_norm
+from torch import Tensor, nn
+
+from ..config.checks import check_choice
+from .layers.deform_conv import ModulatedDeformConv
+
+__all__ = ["HeadOutput", "PointHead"]
+
+_OBJECTNESS = ("none", "implicit", "explicit")
+_BOX_ACTIVATIONS = ("relu", "exp")
+# The areas of larger boxes, multiplied, would leave float32.
+_MAX_LOG_PIXELS = math.log(1e5)
+# Those of detectron2's get_norm whose statistics the levels may share.
+_NORMS = ("", "GN", "LN", "FrozenBN")
+
+
+class HeadOutput(NamedTuple):
+    """Predictions of every level.
+
+    Attributes:
+        cls_logits: (N, K, Hi, Wi) of each level.
+        ltrb: (N, 4, Hi, Wi) of each level, distances in pixels, >= 0.
+        obj_logits: (N, 1, Hi, Wi) of each level, or None without objectness.
+        ctr_logits: (N, 1, Hi, Wi) of each level, or None without center-ness.
+    """
+
+    cls_logits: list[Tensor]
+    ltrb: list[Tensor]
+    obj_logits: list[Tensor] | None
+    ctr_logits: list[Tensor] | None = None
+
+
+class PointHead(nn.Module):
+    """Two towers shared over the levels; logits of classes, objectness, center-ness; distances.
+
+    The class logits come from one tower, all else from the other. Distances in pixels are
+    ReLU(scale of the level · convolution) · stride, or exp(scale of the level · convolution).
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[ShapeSpec],
+        num_classes: int,
+        num_convs: int,
+        norm: str,
+        conv_bias: bool = True,
+        deformable_last_conv: bool = False,
+        prior_prob: float,
+        box_bias: float,
+        box_activation: str = "relu",
+        objectness: str,
+        centerness: bool = False,
+    ) -> None:
+        """
+        Args:
+            input_shape: channels and stride of the features of each level; equal channels.
+            num_classes: K.
+            num_convs: convolutions in each tower.
+            norm: normalisation of the towers, a name of :func:`detectron2.layers.get_norm`.
+            conv_bias: whether the convolutions of the towers have biases.
+            deformable_last_conv: make the last convolution of each tower a modulated deformable
+                one (DCNv2).
+            prior_prob: class probability every location starts with.
+            box_bias: bias of the box predictor at the start: strides with "relu", the logarithm
+                of pixels with "exp".
+            box_activation: "relu" or "exp".
+            objectness: "none", or a logit that a target supervises ("explicit") or that none
+                does ("implicit").
+            centerness: whether a center-ness logit is predicted.
+
+        Raises:
+            ValueError: an option has a value that is not allowed.
+        """
+        super().__init__()
+        channels = input_shape[0].channels
+        check_choice("MODEL.POINT_HEAD.OBJECTNESS", objectness, _OBJECTNESS)
+        check_choice("MODEL.POINT_HEAD.BOX_ACTIVATION", box_activation, _BOX_ACTIVATIONS)
+        check_choice("MODEL.POINT_HEAD.NORM", norm, _NORMS)
+        _check_numbers(num_classes, prior_prob, norm, channels)
+        _check_num_convs(num_convs, deformable_last_conv)
+        self.strides = tuple(shape.stride for shape in input_shape)
+        self.box_activation = box_activation
+        self.objectness = objectness
+        self.cls_tower = _tower(channels, num_convs, norm, conv_bias, deformable_last_conv)
+        self.box_tower = _tower(channels, num_convs, norm, conv_bias, deformable_last_conv)
+        self.cls_score = nn.Conv2d(channels, num_classes, 3, padding=1)
+        self.box_pred = nn.Conv2d(channels, 4, 3, padding=1)
+        self.obj_score = nn.Conv2d(channels, 1, 3, padding=1) if objectness != "none" else None
+        self.ctr_score = nn.Conv2d(channels, 1, 3, padding=1) if centerness else None
+        self.scales = nn.Parameter(torch.ones(len(self.strides)))
+
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, ModulatedDeformConv):
+                module.reset_offsets()
+        nn.init.constant_(
+            self.cls_score.get_parameter("bias"), -math.log((1 - prior_prob) / prior_prob)
+        )
+        nn.init.constant_(self.box_pred.get_parameter("bias"), box_bias)
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, input_shape: Sequence[ShapeSpec], *, centerness: bool
+    ) -> dict[str, Any]:
+        options = cfg.MODEL.POINT_HEAD
+        return {
+            "input_shape": input_shape,
+            "num_classes": options.NUM_CLASSES,
+            "num_convs": options.NUM_CONVS,
+            "norm": options.NORM,
+            "conv_bias": options.CONV_BIAS,
+            "deformable_last_conv": options.DEFORMABLE_LAST_CONV,
+            "prior_prob": options.PRIOR_PROB,
+            "box_bias": options.BOX_BIAS,
+            "box_activation": options.BOX_ACTIVATION,
+            "objectness": options.OBJECTNESS,
+            "centerness": centerness,
+        }
+
+    def forward(self, features: Sequence[Tensor]) -> HeadOutput:
+        """Predictions of every level from its features, (N, C, Hi, Wi)."""
+        cls_logits, ltrb, obj_logits, ctr_logits = [], [], [], []
+        for feature, stride, scale in zip(features, self.strides, self.scales, strict=True):
+            cls_logits.append(self.cls_score(self.cls_tower(feature)))
+            box_feature = self.box_tower(feature)
+            ltrb.append(self._distances(self.box_pred(box_feature) * scale, stride))
+            if self.obj_score is not None:
+                obj_logits.append(self.obj_score(box_feature))
+            if self.ctr_score is not None:
+                ctr_logits.append(self.ctr_score(box_feature))
+        return HeadOutput(cls_logits, ltrb, obj_logits or None, ctr_logits or None)
+
+    def _distances(self, scaled: Tensor, stride: int) -> Tensor:
+        """Distances in pixels; 512 strides of 128 pixels are more than float16 holds."""
+        at_least_float32 = torch.promote_types(scaled.dtype, torch.float32)
+        if self.box_activation == "exp":
+            return scaled.to(at_least_float32).clamp(max=_MAX_LOG_PIXELS).exp()
+        return F.relu(scaled).to(at_least_float32) * stride
+
+
+def _check_numbers(num_classes: int, prior_prob: float, norm: str, channels: int) -> None:
+    if num_classes < 1:
+        raise ValueError(
+            f"MODEL.POINT_HEAD.NUM_CLASSES is {num_classes}; it is at least 1 "
+            "(autoassign.data.resolve_num_classes takes it from the data)"
+        )
+    if not 0 < prior_prob < 1:
+        raise ValueError(f"MODEL.POINT_HEAD.PRIOR_PROB is {prior_prob}; it lies between 0 and 1")
+    if norm == "GN" and channels % 32:
+        raise ValueError(
+            f"MODEL.POINT_HEAD.NORM 'GN' has 32 groups; MODEL.FPN.OUT_CHANNELS {channels} "
+            "is not a multiple of 32"
+        )
+
+
+def _check_num_convs(num_convs: int, deformable_last_conv: bool) -> None:
+    least = 1 if deformable_last_conv else 0
+    if num_convs < least:
+        raise ValueError(
+            f"MODEL.POINT_HEAD.NUM_CONVS is {num_convs}; it is at least {least}"
+            + (" with DEFORMABLE_LAST_CONV" if deformable_last_conv else "")
+        )
+
+
+def _tower(
+    channels: int, num_convs: int, norm: str, bias: bool, deformable_last: bool
+) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for i in range(num_convs):
+        is_deformable = deformable_last and i == num_convs - 1
+        conv = ModulatedDeformConv if is_deformable else nn.Conv2d
+        layers.append(conv(channels, channels, 3, padding=1, bias=bias))
+        if norm:
+            layers.append(get_norm(norm, channels))
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers)

@@ -1,0 +1,1 @@
+"""Layers that neither torch nor detectron2 has without compiled extensions."""

@@ -1,0 +1,131 @@
+import pytest
+from comparison_files import write_config
+from narrow_model import NARROW
+
+from autoassign.analysis.comparison.conditions import load_candidates
+from autoassign.analysis.comparison.preflight import check_trainable
+from autoassign.data.shapes import generate_shapes
+
+FIRST = "SOLVER: {BASE_LR: 0.1}\nMODEL: {EMA: {DECAY: 0.5}, POINT_HEAD: {NUM_CONVS: 3}}\n"
+SECOND = """
+SOLVER: {BASE_LR: 0.2, WARMUP_METHOD: "constant"}
+MODEL: {EMA: {DECAY: 0.9}, POINT_HEAD: {NUM_CONVS: 1}}
+INPUT: {FORMAT: "RGB", MIN_SIZE_TEST: 64}
+"""
+
+
+def test_data_and_schedule_are_the_first_ones_and_the_model_each_ones_own(tmp_path):
+    files = [write_config(tmp_path, "first", FIRST), write_config(tmp_path, "second", SECOND)]
+    first, second = load_candidates(files, [])
+    assert first.replaced == {}
+    assert second.replaced == {
+        "SOLVER.BASE_LR": 0.2,
+        "SOLVER.WARMUP_METHOD": "constant",
+        "MODEL.EMA.DECAY": 0.9,
+        "INPUT.MIN_SIZE_TEST": 64,
+    }
+    for section in ("SOLVER", "TEST", "DATASETS", "DATALOADER"):
+        assert second.cfg[section] == first.cfg[section]
+    assert (first.cfg.MODEL.POINT_HEAD.NUM_CONVS, second.cfg.MODEL.POINT_HEAD.NUM_CONVS) == (3, 1)
+
+
+def test_the_order_of_the_channels_goes_with_the_model(tmp_path):
+    files = [write_config(tmp_path, "first", FIRST), write_config(tmp_path, "second", SECOND)]
+    assert [x.cfg.INPUT.FORMAT for x in load_candidates(files, [])] == ["BGR", "RGB"]
+
+
+def test_options_apply_to_all(tmp_path):
+    files = [write_config(tmp_path, "first", FIRST), write_config(tmp_path, "second", SECOND)]
+    first, second = load_candidates(files, ["SOLVER.BASE_LR", "0.3"])
+    assert first.cfg.SOLVER.BASE_LR == second.cfg.SOLVER.BASE_LR == 0.3
+    assert "SOLVER.BASE_LR" not in second.replaced
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["SOLVER.BASE_LR"], "pairs"),
+        (["SEED", "3"], "SEED is set for every run"),
+        (["OUTPUT_DIR", "x"], "OUTPUT_DIR is set"),
+        (["--jobs", "3"], "before the KEY VALUE"),
+        (["SOLVER.NO_KEY", "3"], r"SOLVER\.NO_KEY 3: .*NO_KEY"),
+    ],
+)
+def test_options_that_cannot_be(tmp_path, opts, message):
+    with pytest.raises(ValueError, match=message):
+        load_candidates([write_config(tmp_path, "first")], opts)
+
+
+def test_an_unknown_key_is_told_with_its_file(tmp_path):
+    files = [write_config(tmp_path, "a"), write_config(tmp_path, "b", "SOLVER: {LR: 1}")]
+    with pytest.raises(ValueError, match=r"b\.yaml: .*SOLVER\.LR"):
+        load_candidates(files, [])
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.yaml"):
+        load_candidates([write_config(tmp_path, "a"), "nothing.yaml"], [])
+
+
+def test_two_files_of_one_name(tmp_path):
+    (tmp_path / "other").mkdir()
+    files = [write_config(tmp_path, "a"), write_config(tmp_path / "other", "a")]
+    with pytest.raises(ValueError, match="would both be called a"):
+        load_candidates(files, [])
+
+
+@pytest.fixture
+def shapes_config(tmp_path):
+    generate_shapes(tmp_path / "shapes", num_train=2, num_val=1)
+    return write_config(
+        tmp_path,
+        "good",
+        f"""
+DATASETS: {{CUSTOM: {{FORMAT: coco, ROOT: "{tmp_path}/shapes", TRAIN: annotations/train.json,
+  TRAIN_IMAGES: train, TEST: annotations/val.json, TEST_IMAGES: val}}}}
+""",
+    )
+
+
+def test_a_model_that_cannot_be_built_is_found_before_training(shapes_config, tmp_path):
+    bad = write_config(tmp_path, "bad", 'MODEL: {LABEL_ASSIGNMENT: {NAME: "Nobody"}}')
+    opts = [str(x) for x in NARROW]
+    assert check_trainable(load_candidates([shapes_config], opts)) == ("shapes_val",)
+    with pytest.raises(ValueError, match=r"bad\.yaml: .*Nobody"):
+        check_trainable(load_candidates([shapes_config, bad], opts))
+
+
+def test_a_name_with_a_dot_before_it_is_kept_for_the_tool(tmp_path):
+    with pytest.raises(ValueError, match=r"\.speed\.yaml starts with a dot"):
+        load_candidates([write_config(tmp_path, ".speed")], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("TEST.EVOLUTION.ENABLED", True, "TEST.EVOLUTION.PERIOD", 0), "PERIOD is 0"),
+        (("MODEL.EMA.DECAY", 1.5), r"MODEL\.EMA\.DECAY is 1\.5"),
+        (("TEST.PRECISE_BN.ENABLED", True), "PRECISE_BN.ENABLED and MODEL.EMA.ENABLED exclude"),
+    ],
+)
+def test_what_the_trainer_refuses_is_found_before_training(shapes_config, options, message):
+    averaged = ("MODEL.EMA.ENABLED", True)
+    candidates = load_candidates([shapes_config], [str(x) for x in (*NARROW, *averaged, *options)])
+    with pytest.raises(ValueError, match=rf"good\.yaml: .*{message}"):
+        check_trainable(candidates)
+
+
+def test_a_model_that_cannot_be_recorded_is_found_before_training(shapes_config, tmp_path):
+    retinanet = write_config(
+        tmp_path,
+        "retinanet",
+        """
+MODEL:
+  META_ARCHITECTURE: "RetinaNet"
+  RETINANET: {NUM_CLASSES: 0, IN_FEATURES: ["p3"]}
+  ANCHOR_GENERATOR: {SIZES: [[32]]}
+""",
+    )
+    opts = [str(x) for x in (*NARROW, "TEST.EVOLUTION.ENABLED", True)]
+    with pytest.raises(ValueError, match=r"retinanet\.yaml: .*a RetinaNet does not explain"):
+        check_trainable(load_candidates([shapes_config, retinanet], opts))
