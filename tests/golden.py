@@ -19,9 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autoassign.modeling.assignment import ATSS, DSLA, FCOS, AutoAssign, GroundTruth, Predictions
-from autoassign.modeling.assignment.point_targets import centerness, pair_ltrb
-from autoassign.modeling.grid import Grid, make_grid
+from autoassign.modeling import Grid, GroundTruth, Pairs, Predictions, make_grid
+from autoassign.modeling.assignment import (
+    ATSS,
+    DSLA,
+    FCOS,
+    AutoAssign,
+    HardAssignment,
+    centerness,
+    pair_ltrb,
+)
 
 # Precision → greatest relative error of losses, and of gradients and weights relative to the
 # largest entry.
@@ -66,6 +73,7 @@ class Inputs:
             if f"{name}_{i}" in vectors
         }
         self.num_levels = num_levels
+        self.num_classes = int(vectors["num_classes"])
         height, width = vectors["image_size"].tolist()
         self.grid: Grid = make_grid(
             strides,
@@ -87,11 +95,29 @@ class Inputs:
         return [self.leaves[f"{name}_{i}"] for i in range(self.num_levels)]
 
     def predictions(self, *, ltrb_in_strides: bool = False) -> Predictions:
+        """The dense predictions; zeros where the file has none (assignments without them)."""
+        if "cls_logits_0" not in self.leaves:
+            n, r = len(self.gt.counts), self.grid.num_locations
+            zeros = self.gt.boxes.new_zeros(n, self.num_classes, r).transpose(1, 2)
+            return Predictions(cls_logits=zeros, ltrb=self.gt.boxes.new_ones(n, r, 4))
         obj_logits = self.levels("obj_logits") if "obj_logits_0" in self.leaves else None
         ltrb = self.levels("ltrb")
         if ltrb_in_strides:
             ltrb = [x * s for x, s in zip(ltrb, self.grid.strides, strict=True)]
-        return Predictions.from_levels(self.levels("cls_logits"), ltrb, obj_logits)
+        return Predictions.from_levels(
+            cls_logits=self.levels("cls_logits"), ltrb=ltrb, obj_logits=obj_logits
+        )
+
+    def assign(self, assignment: HardAssignment) -> tuple[Pairs, Tensor]:
+        """The pairs that are learned, and (N, R) the image's object at each location, or -1."""
+        with torch.no_grad():
+            result = assignment.assign(self.predictions(), self.grid, self.gt)
+        positives = result.pairs.select(result.winners)
+        assigned = torch.full((len(self.gt.counts), self.grid.num_locations), -1)
+        assigned = assigned.to(positives.objects.device)
+        first = self.gt.first_object[self.gt.image_index[positives.objects]]
+        assigned.view(-1)[positives.batch_locations] = positives.objects - first
+        return positives, assigned
 
     def per_level(self, name: str, values: Tensor) -> dict[str, Tensor]:
         """(N·R, ...) values as (N, Hi·Wi, ...) of each level."""
@@ -147,28 +173,29 @@ def compute_dsla(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> 
         core_zone=options["core_zone"],
         iou_coupling=options["iou_coupling"],
         box_loss=options["box_loss"],
-        cls_loss_weight=options["loss_cls_weight"],
+        class_loss_weight=options["loss_cls_weight"],
     )
     predictions = inputs.predictions(ltrb_in_strides=options["normalize_by_stride"])
     losses, _ = assignment(predictions, inputs.grid, inputs.gt)
     sum(losses.values()).backward()
 
-    labels = assignment.smooth_labels(inputs.grid, inputs.gt)
-    winners = assignment.positives(labels, predictions)
-    at = labels.pairs.batch_locations[winners]
+    pairs, center_score, scale_score = assignment.pair_scores(inputs.grid, inputs.gt)
+    with torch.no_grad():
+        winners = assignment.assign(predictions, inputs.grid, inputs.gt).winners
+    at = pairs.batch_locations[winners]
     num_images, num_locations, num_classes = predictions.cls_logits.shape
-    # The file has the greatest label of each class, not only that of the class that stays.
+    # The file has the greatest label of each class, not only that of the class that is learned.
     scores = torch.zeros(num_images * num_locations * num_classes, dtype=dtype, device=device)
-    place = labels.pairs.batch_locations * num_classes + inputs.gt.classes[labels.pairs.objects]
-    scores = scores.scatter_reduce(0, place, labels.label, "amax").view(-1, num_classes)
+    place = pairs.batch_locations * num_classes + inputs.gt.classes[pairs.objects]
+    scores = scores.scatter_reduce(0, place, center_score * scale_score, "amax")
     ltrb = torch.zeros(num_images * num_locations, 4, dtype=dtype, device=device)
-    ltrb[at] = pair_ltrb(labels.pairs, inputs.grid, inputs.gt)[winners]
+    ltrb[at] = pair_ltrb(pairs, inputs.grid, inputs.gt)[winners]
     if options["normalize_by_stride"]:
         ltrb /= inputs.grid.location_strides.repeat(num_images)[:, None]
     return {
         **losses,
         **inputs.gradients(),
-        **inputs.per_level("target_scores", scores),
+        **inputs.per_level("target_scores", scores.view(-1, num_classes)),
         **inputs.per_level("target_ltrb", ltrb),
     }
 
@@ -176,8 +203,7 @@ def compute_dsla(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> 
 def compute_fcos(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
     """Labels, box targets and center-ness targets under the file's names."""
     inputs = Inputs(vectors, dtype, device, offset=0.5)
-    pairs, _, winners = FCOS().assign(inputs.grid, inputs.gt)
-    positives = pairs.select(winners)
+    positives, _ = inputs.assign(FCOS())
     at = positives.batch_locations
     num_images, num_locations = len(inputs.gt.counts), inputs.grid.num_locations
     labels = torch.full((num_images * num_locations,), -1, device=device)
@@ -197,11 +223,7 @@ def compute_fcos(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> 
 def compute_atss(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
     """The object that each location learns, or -1, under the file's names."""
     inputs = Inputs(vectors, dtype, device)
-    pairs, _, winners = ATSS().assign(inputs.grid, inputs.gt)
-    positives = pairs.select(winners)
-    assigned = torch.full((len(inputs.gt.counts), inputs.grid.num_locations), -1, device=device)
-    nth = positives.objects - inputs.gt.first_object[inputs.gt.image_index[positives.objects]]
-    assigned.view(-1)[positives.batch_locations] = nth
+    _, assigned = inputs.assign(ATSS())
     return {f"assigned_{j}": row for j, row in enumerate(assigned)}
 
 

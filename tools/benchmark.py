@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from autoassign.analysis.benchmark.loss import STRATEGIES, LossRow, measure
+from autoassign.analysis.benchmark.loss import LossRow, measure, strategy_names
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     loss = commands.add_parser("loss", help="time and memory of the losses")
     loss.add_argument("--objects", type=int, nargs="+", default=[10, 100, 300, 1000])
-    loss.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=list(STRATEGIES))
+    loss.add_argument("--strategies", nargs="+", choices=strategy_names(), default=strategy_names())
     loss.add_argument("--box-scale", type=float, default=1.0, help="16: boxes 16 times too large")
     loss.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     loss.add_argument("--against", type=Path, metavar="FILE", help="rows of MMDetection")

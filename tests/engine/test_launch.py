@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from training_runs import CONFIG, SMALL_RUN
 
 from autoassign.engine import launch
+from autoassign.modeling import Grid
 from autoassign.modeling.assignment import (
     ATSS,
     DSLA,
@@ -23,7 +24,6 @@ from autoassign.modeling.assignment import (
     LabelAssignment,
     Predictions,
 )
-from autoassign.modeling.grid import Grid
 
 REPOSITORY = Path(__file__).parents[2]
 GRID = Grid((8, 16), ((8, 10), (4, 5)), torch.device("cpu"))
@@ -92,15 +92,15 @@ class Losses(nn.Module):
             return nn.Parameter(values)
 
         self.cls_logits, self.obj_logits, self.distances = draw(NUM_CLASSES), draw(), draw(4)
-        self.ctr_logits = draw() if assignment.uses_centerness else None
+        self.extra = nn.ParameterDict({x.name: draw() for x in assignment.extra_outputs})
         self.assignment = assignment.double()
 
     def forward(self, images: list[int]) -> dict[str, torch.Tensor]:
         predictions = Predictions(
-            self.cls_logits[images],
-            self.distances[images].exp() * 12,
-            self.obj_logits[images],
-            None if self.ctr_logits is None else self.ctr_logits[images],
+            cls_logits=self.cls_logits[images],
+            ltrb=self.distances[images].exp() * 12,
+            obj_logits=self.obj_logits[images],
+            extra={name: x[images][..., None] for name, x in self.extra.items()},
         )
         boxes, classes = ([x for i in images for x in OBJECTS[i][k]] for k in (0, 1))
         gt = GroundTruth(

@@ -8,9 +8,8 @@ from detectron2.utils.events import EventStorage
 from narrow_model import image_input, narrow_model, total
 from torch import Tensor, nn
 
-from autoassign.modeling.assignment import Predictions
+from autoassign.modeling import Predictions
 from autoassign.modeling.detector import PointDetector
-from autoassign.modeling.head import HeadOutput
 
 LOSSES = {"loss_pos", "loss_neg", "loss_center"}
 TWO_OBJECTS = ([[10.0, 12.0, 60.0, 70.0], [70.0, 20.0, 120.0, 90.0]], [1, 4])
@@ -46,8 +45,10 @@ class Planted:
         ltrb = [x * stride - box[0], y * stride - box[1], box[2] - x * stride, box[3] - y * stride]
         self.plant(level, x, y, ltrb, label, logit(score))
 
-    def __call__(self, features: object = None) -> HeadOutput:
-        return HeadOutput(self.cls_logits, self.ltrb, self.obj_logits)
+    def __call__(self, features: object = None) -> Predictions:
+        return Predictions.from_levels(
+            cls_logits=self.cls_logits, ltrb=self.ltrb, obj_logits=self.obj_logits
+        )
 
 
 def detect(planted: Planted, *options: object) -> dict[str, Tensor]:
@@ -72,7 +73,7 @@ def test_the_meta_architecture_is_registered_and_built_by_name():
 
 def test_training_returns_the_losses_and_logs_the_statistics():
     model = narrow_model()
-    with EventStorage() as storage:
+    with EventStorage(start_iter=19) as storage:  # the 20th iteration, whose metrics are written
         losses = model([image_input(*TWO_OBJECTS)])
         logged = {
             name.removeprefix("assignment/"): value
@@ -166,6 +167,8 @@ def test_the_losses_are_float32_under_autocast():
 
 class RecordingAssignment(nn.Module):
     """Keeps the types it is called with, and the one that a matrix product has in it."""
+
+    needs_features = False
 
     def forward(self, predictions: Predictions, grid: object, gt: object) -> tuple[dict, dict]:
         product = torch.ones(2, 2) @ torch.ones(2, 2)

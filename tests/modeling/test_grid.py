@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoassign.modeling.grid import Grid, inside_pairs, make_grid
+from autoassign.modeling import Grid, inside_pairs, make_grid
 
 CPU = torch.device("cpu")
 # 4 × 6 and 2 × 3 locations: 0..23 and 24..29.
@@ -26,7 +26,10 @@ def test_locations_are_multiples_of_the_stride_row_by_row():
     assert grid.location_strides.tolist() == [8] * 6 + [16] * 2
     assert grid.num_locations == 8
     assert grid.level_starts == [0, 6]
-    assert [x.tolist() for x in grid.locations_per_level] == [expected[:6], expected[6:]]
+    assert [x.tolist() for x in grid.locations.split(grid.level_lengths)] == [
+        expected[:6],
+        expected[6:],
+    ]
 
 
 def test_grids_of_one_size_are_shared():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 
-from autoassign.modeling.head import PointHead
+from autoassign.modeling import ExtraOutput, PointHead
 
 STRIDES = (8, 16, 32)
 
@@ -22,18 +22,23 @@ def head(**changes: object) -> PointHead:
     return PointHead(**{**options, **changes})
 
 
+def levels(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """(N, R, C) predictions of each level."""
+    return x.split([5 * 9, 6 * 8, 7 * 7], dim=1)
+
+
 def features(channels: int = 32) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [torch.randn(2, channels, 5 + i, 9 - i, generator=generator) for i in range(3)]
 
 
 def test_every_level_gets_predictions_of_its_size():
-    cls_logits, ltrb, obj_logits, ctr_logits = head(centerness=True)(features())
-    for i in range(3):
-        assert ctr_logits[i].shape == (2, 1, 5 + i, 9 - i)
-        assert cls_logits[i].shape == (2, 6, 5 + i, 9 - i)
-        assert ltrb[i].shape == (2, 4, 5 + i, 9 - i)
-        assert obj_logits[i].shape == (2, 1, 5 + i, 9 - i)
+    predictions = head(extra_outputs=[ExtraOutput("shape", channels=2)])(features())
+    num_locations = 5 * 9 + 6 * 8 + 7 * 7
+    assert predictions.cls_logits.shape == (2, num_locations, 6)
+    assert predictions.ltrb.shape == (2, num_locations, 4)
+    assert predictions.obj_logits.shape == (2, num_locations)
+    assert predictions.extra["shape"].shape == (2, num_locations, 2)
 
 
 def test_distances_are_relu_of_scale_times_convolution_in_strides():
@@ -42,12 +47,11 @@ def test_distances_are_relu_of_scale_times_convolution_in_strides():
         model.box_pred.weight.zero_()
         model.box_pred.bias.copy_(torch.tensor([1.5, -2.0, 0.25, 3.0]))
         model.scales.copy_(torch.tensor([1.0, 2.0, -1.0]))
-        ltrb = model(features()).ltrb
+        ltrb = levels(model(features()).ltrb)
     # 1.5 · 1 · 8, ...; a negative scale turns the sign of what ReLU sees.
     expected = [[12.0, 0.0, 2.0, 24.0], [48.0, 0.0, 8.0, 96.0], [0.0, 64.0, 0.0, 0.0]]
     for level, values in zip(ltrb, expected, strict=True):
-        assert torch.equal(level[0, :, 0, 0], torch.tensor(values))
-        assert (level == level[:1, :, :1, :1]).all()
+        assert (level == torch.tensor(values)).all()
 
 
 def test_the_convolution_of_the_box_tower_reaches_the_distances():
@@ -57,23 +61,23 @@ def test_the_convolution_of_the_box_tower_reaches_the_distances():
         model.box_pred.bias.zero_()
         model.box_pred.weight[2, 7, 1, 1] = 3.0
         inputs = features()
-        ltrb = model(inputs).ltrb
-    assert torch.allclose(ltrb[1][:, 2], inputs[1][:, 7].relu() * 3 * 16)
-    assert not ltrb[1][:, [0, 1, 3]].any()
+        ltrb = levels(model(inputs).ltrb)[1]
+    assert torch.allclose(ltrb[..., 2], inputs[1][:, 7].flatten(1).relu() * 3 * 16)
+    assert not ltrb[..., [0, 1, 3]].any()
 
 
 @pytest.mark.parametrize("prior_prob", [0.01, 0.02, 0.3])
 def test_every_location_starts_with_the_prior_as_class_probability(prior_prob):
     # The tower's activations are about 1 and the weights 0.01 · N(0, 1): near the bias.
     cls_logits = head(prior_prob=prior_prob)(features()).cls_logits
-    mean = torch.cat([x.flatten() for x in cls_logits]).mean().sigmoid().item()
+    mean = cls_logits.mean().sigmoid().item()
     assert mean == pytest.approx(prior_prob, rel=0.1)
     bias = head(prior_prob=prior_prob).cls_score.bias
     assert bias.sigmoid().tolist() == pytest.approx([prior_prob] * 6, rel=1e-5)
 
 
 def test_distances_start_at_the_box_bias_in_strides():
-    ltrb = head(box_bias=2.5)(features()).ltrb
+    ltrb = levels(head(box_bias=2.5)(features()).ltrb)
     for level, stride in zip(ltrb, STRIDES, strict=True):
         assert level.mean().item() / stride == pytest.approx(2.5, rel=0.1)
 
@@ -96,14 +100,17 @@ def test_without_objectness_there_is_neither_a_logit_nor_its_weights():
 def test_the_towers_are_shared_over_levels():
     model = head(box_bias=0.0)
     same = features()[0]
-    cls_logits, _, obj_logits, _ = model([same, same, same])
-    assert torch.equal(cls_logits[0], cls_logits[2])
-    assert torch.equal(obj_logits[0], obj_logits[2])
+    predictions = model([same, same, same])
+    for x in (predictions.cls_logits, predictions.obj_logits):
+        first, _, last = x.chunk(3, dim=1)
+        assert torch.equal(first, last)
 
 
-def test_center_ness_has_a_predictor_only_where_it_is_asked_for():
-    assert head()(features()).ctr_logits is None
-    names = {name for name, _ in head(centerness=True).named_parameters()}
+def test_an_extra_output_has_a_predictor_that_starts_with_its_bias():
+    assert not head()(features()).extra
+    model = head(extra_outputs=[ExtraOutput("ctr", bias=-1.5)])
+    assert model.ctr_score.bias.tolist() == [-1.5]
+    names = {name for name, _ in model.named_parameters()}
     assert names - {name for name, _ in head().named_parameters()} == {
         "ctr_score.weight",
         "ctr_score.bias",
@@ -116,10 +123,10 @@ def test_exponential_distances_are_in_pixels_on_every_level():
         model.box_pred.weight.zero_()
         model.box_pred.bias.copy_(torch.tensor([0.0, 1.0, -1.0, 2.0]))
         model.scales.copy_(torch.tensor([1.0, 2.0, 0.5]))
-        ltrb = model(features()).ltrb
+        ltrb = levels(model(features()).ltrb)
     for level, scale in zip(ltrb, (1.0, 2.0, 0.5), strict=True):
         expected = (torch.tensor([0.0, 1.0, -1.0, 2.0]) * scale).exp()
-        torch.testing.assert_close(level[0, :, 0, 0], expected)
+        torch.testing.assert_close(level, expected.expand_as(level))
 
 
 @pytest.mark.parametrize("activation", ["relu", "exp"])
@@ -148,8 +155,7 @@ def test_a_deformable_tower_runs_in_half_precision():
     exact = model(features())
     with torch.autocast("cpu", torch.bfloat16):
         rough = model(features())
-    for level, other in zip(exact.ltrb, rough.ltrb, strict=True):
-        torch.testing.assert_close(other.float(), level, rtol=0.05, atol=0.5)
+    torch.testing.assert_close(rough.ltrb, exact.ltrb, rtol=0.05, atol=0.5)
 
 
 def test_without_conv_bias_the_towers_have_none_and_the_predictors_keep_theirs():
@@ -177,7 +183,7 @@ def test_only_the_last_convolution_of_each_tower_is_deformable_and_learns_its_sh
         for kind in ("weight", "bias")
     }
     output = model(features())
-    sum(x.sum() for x in output.cls_logits).backward()
+    output.cls_logits.sum().backward()
     assert model.cls_tower[3].offset_mask.weight.grad.abs().sum() > 0
 
 

@@ -74,7 +74,7 @@ def test_gradient_is_that_of_finite_differences(with_objectness, with_weights):
 @pytest.mark.parametrize("classes_at_once", [1, 2, 3])
 @with_and_without
 def test_equals_the_formula(monkeypatch, with_objectness, with_weights, classes_at_once):
-    monkeypatch.setattr(losses_module, "_LOGITS_AT_ONCE_CPU", 10 * classes_at_once)
+    monkeypatch.setattr(losses_module, "_CHUNK_SIZE_CPU", 10 * classes_at_once)
     gradients, losses = [], []
     for function in (negative_focal_loss, formula):
         cls_logits, obj_logits, weights = random_inputs()

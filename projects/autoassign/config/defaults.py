@@ -2,6 +2,8 @@
 
 from detectron2.config import CfgNode as CN
 
+from .registry import LABEL_ASSIGNMENT_REGISTRY
+
 __all__ = ["add_autoassign_config"]
 
 
@@ -57,43 +59,11 @@ def _add_model_options(model: CN) -> None:
     model.POINT_HEAD.NMS_THRESH_TEST = 0.6
 
     model.LABEL_ASSIGNMENT = CN()
-    # A name in autoassign.modeling.assignment.LABEL_ASSIGNMENT_REGISTRY.
+    # A name in LABEL_ASSIGNMENT_REGISTRY.
     model.LABEL_ASSIGNMENT.NAME = "AutoAssign"
-    model.LABEL_ASSIGNMENT.AUTOASSIGN = CN()
-    # λ of the location confidence exp(-λ · GIoU loss).
-    model.LABEL_ASSIGNMENT.AUTOASSIGN.LOCATION_WEIGHT = 5.0
-    model.LABEL_ASSIGNMENT.AUTOASSIGN.POS_LOSS_WEIGHT = 0.25
-    model.LABEL_ASSIGNMENT.AUTOASSIGN.NEG_LOSS_WEIGHT = 0.75
-    model.LABEL_ASSIGNMENT.AUTOASSIGN.CENTER_LOSS_WEIGHT = 0.75
-    # The center prior: "none", "fixed", or learned: "shared" by all classes, or per "category".
-    model.LABEL_ASSIGNMENT.AUTOASSIGN.CENTER_WEIGHTING = "category"
-    # What the confidence weight is made of: "none", "classification", "localization", "joint".
-    model.LABEL_ASSIGNMENT.AUTOASSIGN.CONFIDENCE_WEIGHTING = "joint"
-    # False: every negative weight is 1.
-    model.LABEL_ASSIGNMENT.AUTOASSIGN.NEGATIVE_WEIGHTING = True
-    model.LABEL_ASSIGNMENT.DSLA = CN()
-    # Candidates lie within this radius of the object's center, in strides; False: inside the box
-    # (the published R-50 run).
-    model.LABEL_ASSIGNMENT.DSLA.CENTER_SAMPLING = True
-    model.LABEL_ASSIGNMENT.DSLA.CENTER_SAMPLING_RADIUS = 1.5
-    # The three parts of the method: label 1 within half a stride of the center; size ranges of
-    # the levels widened by this share, with a ramp; class target = label × IoU.
-    model.LABEL_ASSIGNMENT.DSLA.CORE_ZONE = True
-    model.LABEL_ASSIGNMENT.DSLA.INTERVAL_RELAXATION = True
-    model.LABEL_ASSIGNMENT.DSLA.RELAXATION = 0.2
-    model.LABEL_ASSIGNMENT.DSLA.IOU_COUPLING = True
-    # "iou_log": -log IoU. "giou": 1 - GIoU.
-    model.LABEL_ASSIGNMENT.DSLA.BOX_LOSS = "iou_log"
-    model.LABEL_ASSIGNMENT.DSLA.CLS_LOSS_WEIGHT = 2.0
-    model.LABEL_ASSIGNMENT.FCOS = CN()
-    # Candidates lie within this radius of the object's center, in strides; False: inside the box.
-    model.LABEL_ASSIGNMENT.FCOS.CENTER_SAMPLING = True
-    model.LABEL_ASSIGNMENT.FCOS.CENTER_SAMPLING_RADIUS = 1.5
-    model.LABEL_ASSIGNMENT.ATSS = CN()
-    # Candidates of an object on each level: the locations nearest to its center.
-    model.LABEL_ASSIGNMENT.ATSS.TOPK = 9
-    # Factor of the GIoU loss.
-    model.LABEL_ASSIGNMENT.ATSS.BOX_LOSS_WEIGHT = 2.0
+    # The options of each strategy are documented in its file.
+    for name, strategy in LABEL_ASSIGNMENT_REGISTRY:
+        model.LABEL_ASSIGNMENT[name.upper()] = strategy.default_options()
 
     # Keep activations in channels-last memory format (faster on CPUs and under AMP).
     model.CHANNELS_LAST = False

@@ -1,6 +1,56 @@
 """The detector: backbone, head, label assignments and losses."""
 
+from .assignment import (
+    LABEL_ASSIGNMENT_REGISTRY,
+    Explanation,
+    HardAssignment,
+    LabelAssignment,
+    build_label_assignment,
+)
 from .backbone import build_point_resnet_fpn_backbone
 from .detector import PointDetector
+from .explanation import (
+    ImageExplanation,
+    ObjectMaps,
+    Peak,
+    check_finite,
+    evaluating,
+    explain_image,
+    predict,
+    rgb_image,
+)
+from .grid import Grid, make_grid
+from .ground_truth import GroundTruth
+from .head import PointHead
+from .layers import ModulatedDeformConv
+from .pairs import Pairs, inside_pairs, nearest_pairs
+from .predictions import ExtraOutput, Predictions, decode
 
-__all__ = ["PointDetector", "build_point_resnet_fpn_backbone"]
+__all__ = [
+    "LABEL_ASSIGNMENT_REGISTRY",
+    "Explanation",
+    "ExtraOutput",
+    "Grid",
+    "GroundTruth",
+    "HardAssignment",
+    "ImageExplanation",
+    "LabelAssignment",
+    "ModulatedDeformConv",
+    "ObjectMaps",
+    "Pairs",
+    "Peak",
+    "PointDetector",
+    "PointHead",
+    "Predictions",
+    "build_label_assignment",
+    "build_point_resnet_fpn_backbone",
+    "check_finite",
+    "decode",
+    "evaluating",
+    "explain_image",
+    "inside_pairs",
+    "make_grid",
+    "nearest_pairs",
+    "predict",
+    "rgb_image",
+]

@@ -8,33 +8,33 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec, batched_nms
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
-from detectron2.modeling.box_regression import Box2BoxTransformLinear
 from detectron2.modeling.meta_arch.dense_detector import DenseDetector
-from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
-from .assignment import (
-    GroundTruth,
-    LabelAssignment,
-    Predictions,
-    build_label_assignment,
-    explicit_objectness_loss,
-)
+from .assignment import LabelAssignment, build_label_assignment
 from .grid import Grid, make_grid
-from .head import HeadOutput, PointHead
+from .ground_truth import GroundTruth
+from .head import PointHead
+from .postprocessing import detections
+from .predictions import Predictions
 
-__all__ = ["PointDetector", "dense_scores"]
+__all__ = ["PointDetector"]
+
+# Statistics of the assignment are copied from the device as often as detectron2's Trainer writes
+# metrics, not every iteration.
+_STATISTICS_PERIOD = 20
 
 
 @META_ARCH_REGISTRY.register()
 class PointDetector(DenseDetector):
     """Backbone, :class:`PointHead` and a label assignment.
 
-    The detector does not know which strategy it trains with: it flattens the head's output, and
-    the strategy returns named losses.
+    The detector does not know which strategy it trains with: the strategy gets dense predictions
+    and returns named losses.
     """
 
     @configurable
@@ -85,7 +85,6 @@ class PointDetector(DenseDetector):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
-        self.box2box_transform = Box2BoxTransformLinear(normalize_by_size=False)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
 
@@ -99,7 +98,7 @@ class PointDetector(DenseDetector):
             "head": PointHead(
                 cfg,
                 _head_input_shape(backbone, options.IN_FEATURES),
-                centerness=label_assignment.uses_centerness,
+                extra_outputs=label_assignment.extra_outputs,
             ),
             "head_in_features": options.IN_FEATURES,
             "label_assignment": label_assignment,
@@ -123,86 +122,50 @@ class PointDetector(DenseDetector):
         self,
         images: ImageList,
         features: list[Tensor],
-        predictions: HeadOutput,
+        predictions: Predictions,
         gt_instances: list[Instances],
     ) -> dict[str, Tensor]:
         """Named losses of the label assignment; its statistics go to the event storage."""
-        grid = self.grid(features)
+        storage = get_event_storage() if has_event_storage() else None
+        predictions = replace(
+            predictions,
+            features=tuple(features) if self.label_assignment.needs_features else (),
+            iteration=storage.iter if storage else 0,
+        )
         gt = GroundTruth.from_instances(gt_instances)
         # Logarithms of probabilities need float32, whatever the convolutions ran in.
         with torch.autocast(self.device.type, enabled=False):
-            dense = Predictions.from_levels(*predictions)
-            objectness_losses = {}
-            if self.head.objectness == "explicit" and dense.obj_logits is not None:
-                # Its own label is all it learns from; the strategy takes it as given.
-                loss_obj = explicit_objectness_loss(dense.obj_logits, grid, gt)
-                objectness_losses["loss_obj"] = loss_obj
-                dense = replace(dense, obj_logits=dense.obj_logits.detach())
-            losses, statistics = self.label_assignment(dense, grid, gt)
-        if has_event_storage():
+            losses, statistics = self.label_assignment(predictions, self.grid(features), gt)
+        if storage and (storage.iter + 1) % _STATISTICS_PERIOD == 0:
             values = torch.stack([value.float() for value in statistics.values()]).tolist()
             for name, value in zip(statistics, values, strict=True):
-                get_event_storage().put_scalar(f"assignment/{name}", value)
-        return losses | objectness_losses
+                storage.put_scalar(f"assignment/{name}", value, smoothing_hint=False)
+        return losses
 
     def forward_inference(
-        self, images: ImageList, features: list[Tensor], predictions: HeadOutput
+        self, images: ImageList, features: list[Tensor], predictions: Predictions
     ) -> list[Instances]:
         """Detections of each image, in the coordinates of the network's input."""
-        scores = [x.flatten(2).transpose(1, 2) for x in dense_scores(predictions)]  # (N, Hi·Wi, K)
-        # (N, Hi·Wi, 4)
-        distances = [x.float().flatten(2).transpose(1, 2) for x in predictions.ltrb]
-        # A location stands for an empty box at its place: distances are decoded from its center.
-        anchors = [Boxes(x.repeat(1, 2)) for x in self.grid(features).locations_per_level]
+        scores = self.label_assignment.scores(predictions)
+        grid = self.grid(features)
         return [
-            self._inference_single_image(
-                anchors, [x[i] for x in scores], [x[i] for x in distances], image_size
+            detections(
+                scores[i],
+                predictions.ltrb[i],
+                grid,
+                image_size,
+                score_thresh=self.test_score_thresh,
+                topk_candidates=self.test_topk_candidates,
+                nms_thresh=self.test_nms_thresh,
+                max_detections=self.max_detections_per_image,
             )
             for i, image_size in enumerate(images.image_sizes)
         ]
-
-    def _inference_single_image(
-        self,
-        anchors: list[Boxes],
-        scores: list[Tensor],
-        distances: list[Tensor],
-        image_size: tuple[int, int],
-    ) -> Instances:
-        candidates = self._decode_multi_level_predictions(
-            anchors,
-            scores,
-            distances,
-            self.test_score_thresh,
-            self.test_topk_candidates,
-            image_size,
-        )
-        keep = batched_nms(
-            candidates.pred_boxes.tensor,
-            candidates.scores,
-            candidates.pred_classes,
-            self.test_nms_thresh,
-        )
-        return candidates[keep[: self.max_detections_per_image]]
 
     def grid(self, features: Sequence[Tensor]) -> Grid:
         """The locations that belong to these features, (N, C, Hi, Wi) of each level."""
         sizes = tuple((x.shape[2], x.shape[3]) for x in features)
         return make_grid(self.head.strides, sizes, features[0].device, self.location_offset)
-
-
-def dense_scores(predictions: HeadOutput) -> list[Tensor]:
-    """(N, K, Hi, Wi) scores of each level, before NMS.
-
-    The score is σ(cls) · σ(obj), or with center-ness √(σ(cls) · σ(obj) · σ(ctr)), as FCOS has it.
-    """
-    scores = [x.float().sigmoid() for x in predictions.cls_logits]
-    if predictions.obj_logits is not None:
-        obj_probs = [x.float().sigmoid() for x in predictions.obj_logits]
-        scores = [s * p for s, p in zip(scores, obj_probs, strict=True)]
-    if predictions.ctr_logits is not None:
-        ctr_probs = [x.float().sigmoid() for x in predictions.ctr_logits]
-        scores = [(s * p).sqrt() for s, p in zip(scores, ctr_probs, strict=True)]
-    return scores
 
 
 def _head_input_shape(backbone: Backbone, in_features: Sequence[str]) -> list[ShapeSpec]:

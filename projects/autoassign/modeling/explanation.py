@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +12,11 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from .assignment import Explanation, GroundTruth, Predictions
+from .assignment import Explanation
 from .detector import PointDetector
 from .grid import Grid
-from .head import HeadOutput
+from .ground_truth import GroundTruth
+from .predictions import Predictions
 
 __all__ = [
     "ImageExplanation",
@@ -24,7 +25,7 @@ __all__ = [
     "check_finite",
     "evaluating",
     "explain_image",
-    "head_output",
+    "predict",
     "rgb_image",
 ]
 
@@ -117,9 +118,8 @@ def explain_image(
     wrong = [index for index in chosen if not 0 <= index < num_objects]
     if wrong:
         raise ValueError(f"there is no object {wrong[0]}: the image has {num_objects} objects")
-    output, grid = head_output(model, batched_input)
-    predictions = Predictions.from_levels(*output)
-    num_classes = predictions.cls_logits.shape[2]
+    predictions, grid = predict(model, batched_input)
+    num_classes = predictions.num_classes
     if num_objects and int(instances.gt_classes.max()) >= num_classes:
         raise ValueError(
             f"an object has class {int(instances.gt_classes.max())}, but the model has "
@@ -190,13 +190,15 @@ def check_finite(name: str, values: Tensor) -> None:
 
 
 @torch.no_grad()
-def head_output(model: PointDetector, batched_input: Mapping[str, Any]) -> tuple[HeadOutput, Grid]:
-    """The head's predictions for one image, as in evaluation, and their locations."""
+def predict(model: PointDetector, batched_input: Mapping[str, Any]) -> tuple[Predictions, Grid]:
+    """The dense predictions for one image, as in evaluation, and their locations."""
     with evaluating(model):
         images = model.preprocess_image([dict(batched_input)])
         features = model.backbone(images.tensor)
         levels: list[Tensor] = [features[name] for name in model.head_in_features]
-        return model.head(levels), model.grid(levels)
+        predictions = model.head(levels)
+    needed = tuple(levels) if model.label_assignment.needs_features else ()
+    return replace(predictions, features=needed), model.grid(levels)
 
 
 def rgb_image(image: Tensor, input_format: str) -> np.ndarray:

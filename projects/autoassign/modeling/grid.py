@@ -1,16 +1,17 @@
-"""The locations of a feature pyramid, and the pairs of objects and locations inside boxes."""
+"""The locations of a feature pyramid."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-__all__ = ["Grid", "Pairs", "inside_pairs", "make_grid"]
+__all__ = ["Grid", "make_grid"]
 
-# Locations of a tile: 8 × 8 of one level.
+# A tile has 8 × 8 locations of one level.
 _TILE_SIDE = 8
 
 
@@ -36,15 +37,17 @@ class Grid:
     @property
     def num_locations(self) -> int:
         """R, the number of locations of one image."""
-        return sum(h * w for h, w in self.sizes)
+        return sum(self.level_lengths)
 
     @cached_property
     def level_starts(self) -> list[int]:
         """Index of the first location of each level."""
-        starts = [0]
-        for h, w in self.sizes[:-1]:
-            starts.append(starts[-1] + h * w)
-        return starts
+        return [0, *accumulate(self.level_lengths[:-1])]
+
+    @cached_property
+    def level_lengths(self) -> list[int]:
+        """Number of locations of each level."""
+        return [h * w for h, w in self.sizes]
 
     @cached_property
     def locations(self) -> Tensor:
@@ -72,14 +75,9 @@ class Grid:
     @cached_property
     def location_levels(self) -> Tensor:
         """(R,) level of every location, 0 for the finest."""
-        repeats = torch.tensor([h * w for h, w in self.sizes], device=self.device)
+        repeats = torch.tensor(self.level_lengths, device=self.device)
         levels = torch.arange(len(self.sizes), device=self.device)
         return levels.repeat_interleave(repeats, output_size=self.num_locations)
-
-    @property
-    def locations_per_level(self) -> tuple[Tensor, ...]:
-        """:attr:`locations` of each level, (Hi·Wi, 2)."""
-        return self.locations.split([h * w for h, w in self.sizes])
 
     @cached_property
     def location_strides(self) -> Tensor:
@@ -109,98 +107,5 @@ def make_grid(
     device: torch.device,
     offset: float = 0.0,
 ) -> Grid:
-    """The :class:`Grid` of these levels; the grids of the last few sizes are kept."""
+    """The :class:`Grid` of these levels, cached because its tensors are needed every iteration."""
     return Grid(strides=strides, sizes=sizes, device=device, offset=offset)
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """P pairs of an object and a location, sorted by object, then level, row and column.
-
-    Attributes:
-        objects: (P,) index of the object among all objects of the batch.
-        locations: (P,) index of the location within its image, 0..R-1.
-        batch_locations: (P,) index of the location within the batch, image · R + location.
-        is_fallback: (M,) whether the object has no location inside its box, and its only pair
-            is with the nearest location of the finest level.
-    """
-
-    objects: Tensor
-    locations: Tensor
-    batch_locations: Tensor
-    is_fallback: Tensor
-
-    def select(self, index: Tensor) -> Pairs:
-        """The pairs at (Q,) ascending indices, in their order."""
-        return Pairs(
-            objects=self.objects.index_select(0, index),
-            locations=self.locations.index_select(0, index),
-            batch_locations=self.batch_locations.index_select(0, index),
-            is_fallback=self.is_fallback,
-        )
-
-
-@torch.no_grad()
-def inside_pairs(boxes: Tensor, image_index: Tensor, grid: Grid) -> Pairs:
-    """All pairs of an object and a location strictly inside its box, on all levels.
-
-    On a regular grid the locations inside a box are a rectangle of indices per level, so the
-    pairs follow from arithmetic; the cost is that of the pairs. An object that has no location
-    inside is paired with the location of the finest level that is nearest to its center, so that
-    it is learned too.
-
-    Args:
-        boxes: (M, 4) boxes of the whole batch, xyxy in pixels.
-        image_index: (M,) image of each box.
-        grid: the locations of an image.
-    """
-    first, count = _index_ranges(boxes, grid)  # (M, L, 2), columns and rows
-    is_fallback = count.prod(dim=-1).sum(dim=1) == 0
-    first[:, 0] = torch.where(is_fallback[:, None], _nearest_index(boxes, grid), first[:, 0])
-    count[:, 0].masked_fill_(is_fallback[:, None], 1)
-
-    # One run of consecutive locations per row of each object's rectangle on each level.
-    columns, rows = count.flatten(0, 1).unbind(dim=-1)  # (M·L,)
-    rectangles, row = _expand(rows)
-    width, height = grid.level_sizes.unbind(dim=1)
-    level_start = (width * height).cumsum(0) - width * height
-    corner = level_start + first[..., 1] * width + first[..., 0]  # (M, L)
-    level = rectangles % len(grid.strides)
-    run_start = corner.flatten()[rectangles] + row * width[level]
-    run_object = torch.div(rectangles, len(grid.strides), rounding_mode="floor")
-    run_shift = image_index[run_object] * grid.num_locations
-
-    runs, column = _expand(columns[rectangles])
-    locations = run_start.index_select(0, runs) + column
-    return Pairs(
-        objects=run_object.index_select(0, runs),
-        locations=locations,
-        batch_locations=locations + run_shift.index_select(0, runs),
-        is_fallback=is_fallback,
-    )
-
-
-def _expand(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Index i repeated counts[i] times, and the number of each repetition from 0."""
-    owner = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    starts = counts.cumsum(0) - counts
-    number = torch.arange(len(owner), device=counts.device) - starts.index_select(0, owner)
-    return owner, number
-
-
-def _index_ranges(boxes: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """First index and number of indices strictly inside each box: two (M, L, 2), x before y."""
-    strides = grid.level_strides[:, None]
-    sizes = grid.level_sizes.to(boxes.dtype)
-    first = ((boxes[:, None, :2] / strides - grid.offset).floor() + 1).clamp(min=0)
-    last = torch.minimum((boxes[:, None, 2:] / strides - grid.offset).ceil() - 1, sizes - 1)
-    # An empty range may begin far outside the grid: only its length is used, as 0.
-    count = (last - first + 1).clamp(min=0)
-    return torch.minimum(first, sizes).long(), count.long()
-
-
-def _nearest_index(boxes: Tensor, grid: Grid) -> Tensor:
-    """(M, 2) column and row of the location of the finest level nearest to each box center."""
-    center = (boxes[:, :2] + boxes[:, 2:]) / 2
-    nearest = (center / grid.strides[0] - grid.offset).round().clamp(min=0)
-    return torch.minimum(nearest, grid.level_sizes[0].to(boxes.dtype) - 1).long()

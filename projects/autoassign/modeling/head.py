@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,39 +12,24 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, get_norm
 from torch import Tensor, nn
 
-from ..config.checks import check_choice
-from .layers.deform_conv import ModulatedDeformConv
+from ..config import check_choice
+from .layers import ModulatedDeformConv
+from .predictions import ExtraOutput, Predictions
 
-__all__ = ["HeadOutput", "PointHead"]
+__all__ = ["PointHead"]
 
 _OBJECTNESS = ("none", "implicit", "explicit")
 _BOX_ACTIVATIONS = ("relu", "exp")
-# The areas of larger boxes, multiplied, would leave float32.
+# Clamp so that box areas do not overflow float32.
 _MAX_LOG_PIXELS = math.log(1e5)
-# Those of detectron2's get_norm whose statistics the levels may share.
+# Names of get_norm whose layers may be shared by all levels.
 _NORMS = ("", "GN", "LN", "FrozenBN")
 
 
-class HeadOutput(NamedTuple):
-    """Predictions of every level.
-
-    Attributes:
-        cls_logits: (N, K, Hi, Wi) of each level.
-        ltrb: (N, 4, Hi, Wi) of each level, distances in pixels, >= 0.
-        obj_logits: (N, 1, Hi, Wi) of each level, or None without objectness.
-        ctr_logits: (N, 1, Hi, Wi) of each level, or None without center-ness.
-    """
-
-    cls_logits: list[Tensor]
-    ltrb: list[Tensor]
-    obj_logits: list[Tensor] | None
-    ctr_logits: list[Tensor] | None = None
-
-
 class PointHead(nn.Module):
-    """Two towers shared over the levels; logits of classes, objectness, center-ness; distances.
+    """Two towers shared over the levels; class logits, distances, objectness, extra outputs.
 
-    The class logits come from one tower, all else from the other. Distances in pixels are
+    The class logits come from one tower, all others from the other one. Distances in pixels are
     ReLU(scale of the level · convolution) · stride, or exp(scale of the level · convolution).
     """
 
@@ -62,7 +47,7 @@ class PointHead(nn.Module):
         box_bias: float,
         box_activation: str = "relu",
         objectness: str,
-        centerness: bool = False,
+        extra_outputs: Sequence[ExtraOutput] = (),
     ) -> None:
         """
         Args:
@@ -79,7 +64,7 @@ class PointHead(nn.Module):
             box_activation: "relu" or "exp".
             objectness: "none", or a logit that a target supervises ("explicit") or that none
                 does ("implicit").
-            centerness: whether a center-ness logit is predicted.
+            extra_outputs: what the label assignment asks for besides.
 
         Raises:
             ValueError: an option has a value that is not allowed.
@@ -99,7 +84,10 @@ class PointHead(nn.Module):
         self.cls_score = nn.Conv2d(channels, num_classes, 3, padding=1)
         self.box_pred = nn.Conv2d(channels, 4, 3, padding=1)
         self.obj_score = nn.Conv2d(channels, 1, 3, padding=1) if objectness != "none" else None
-        self.ctr_score = nn.Conv2d(channels, 1, 3, padding=1) if centerness else None
+        self.extra_names = tuple(output.name for output in extra_outputs)
+        for output in extra_outputs:
+            layer = nn.Conv2d(channels, output.channels, 3, padding=1)
+            self.add_module(f"{output.name}_score", layer)
         self.scales = nn.Parameter(torch.ones(len(self.strides)))
 
         for module in self.modules():
@@ -114,10 +102,16 @@ class PointHead(nn.Module):
             self.cls_score.get_parameter("bias"), -math.log((1 - prior_prob) / prior_prob)
         )
         nn.init.constant_(self.box_pred.get_parameter("bias"), box_bias)
+        for output in extra_outputs:
+            nn.init.constant_(self.get_parameter(f"{output.name}_score.bias"), output.bias)
 
     @classmethod
     def from_config(
-        cls, cfg: CfgNode, input_shape: Sequence[ShapeSpec], *, centerness: bool
+        cls,
+        cfg: CfgNode,
+        input_shape: Sequence[ShapeSpec],
+        *,
+        extra_outputs: Sequence[ExtraOutput] = (),
     ) -> dict[str, Any]:
         options = cfg.MODEL.POINT_HEAD
         return {
@@ -131,21 +125,24 @@ class PointHead(nn.Module):
             "box_bias": options.BOX_BIAS,
             "box_activation": options.BOX_ACTIVATION,
             "objectness": options.OBJECTNESS,
-            "centerness": centerness,
+            "extra_outputs": extra_outputs,
         }
 
-    def forward(self, features: Sequence[Tensor]) -> HeadOutput:
-        """Predictions of every level from its features, (N, C, Hi, Wi)."""
-        cls_logits, ltrb, obj_logits, ctr_logits = [], [], [], []
+    def forward(self, features: Sequence[Tensor]) -> Predictions:
+        """Predictions from the features of every level, (N, C, Hi, Wi)."""
+        cls_logits, ltrb, obj_logits = [], [], []
+        extra: dict[str, list[Tensor]] = {name: [] for name in self.extra_names}
         for feature, stride, scale in zip(features, self.strides, self.scales, strict=True):
             cls_logits.append(self.cls_score(self.cls_tower(feature)))
             box_feature = self.box_tower(feature)
             ltrb.append(self._distances(self.box_pred(box_feature) * scale, stride))
             if self.obj_score is not None:
                 obj_logits.append(self.obj_score(box_feature))
-            if self.ctr_score is not None:
-                ctr_logits.append(self.ctr_score(box_feature))
-        return HeadOutput(cls_logits, ltrb, obj_logits or None, ctr_logits or None)
+            for name, levels in extra.items():
+                levels.append(self.get_submodule(f"{name}_score")(box_feature))
+        return Predictions.from_levels(
+            cls_logits=cls_logits, ltrb=ltrb, obj_logits=obj_logits or None, extra=extra
+        )
 
     def _distances(self, scaled: Tensor, stride: int) -> Tensor:
         """Distances in pixels; 512 strides of 128 pixels are more than float16 holds."""

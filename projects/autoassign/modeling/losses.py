@@ -1,4 +1,10 @@
-"""Loss terms as pure functions on tensors."""
+"""Loss terms as pure functions on tensors.
+
+The class terms take the class probability p = σ(cls) · σ(obj), or σ(cls) without objectness. They
+name the entries that have a target by ``index``, offsets in memory among the N·K·R class logits
+(see :meth:`~autoassign.modeling.predictions.Predictions.logit_index`), so that no dense target is
+built.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +14,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torchvision.ops import generalized_box_iou_loss
 
 __all__ = [
+    "bce_loss",
+    "class_logits_at",
     "focal_loss",
+    "giou_loss",
+    "iou_log_loss",
+    "logits_with_objectness",
     "negative_focal_loss",
     "paired_iou",
     "quality_focal_loss",
 ]
 
-# Logits that are handled at once: few enough for a CPU's cache, enough to fill a GPU.
-_LOGITS_AT_ONCE_CPU = 2**17
-_LOGITS_AT_ONCE_GPU = 2**24
+# Logits processed at a time: few enough for a CPU's cache, enough to fill a GPU.
+_CHUNK_SIZE_CPU = 2**17
+_CHUNK_SIZE_GPU = 2**24
+# Least IoU of the logarithmic IoU loss.
+_MIN_IOU = 1e-6
 
 
 def negative_focal_loss(
     cls_logits: Tensor, obj_logits: Tensor | None, weights: Tensor | None = None
 ) -> Tensor:
-    """Sum of q² · BCE(q, 0) over all locations and classes, with q = w · σ(cls) · σ(obj).
+    """Sum of q² · BCE(q, 0) over all locations and classes, with q = w · p.
 
-    The weight multiplies the probability, not the loss (AutoAssign, Eq. 11 and the code behind
-    it). The gradient is computed along with the value: this term visits every location and class,
-    and is the floor of the whole loss's cost.
+    The weight multiplies the probability, not the loss (AutoAssign, Eq. 11 and its official code).
+    The gradient is computed along with the value: this term visits every location and class, and
+    dominates the cost of the whole loss.
 
     Args:
         cls_logits: (N, R, K) class logits.
-        obj_logits: (N, R) objectness logits; None: probability 1.
-        weights: (N, R, K) weights in [0, 1], without gradient; None: 1.
+        obj_logits: (N, R) objectness logits, or None.
+        weights: (N, R, K) weights in [0, 1], without gradient; None for 1.
 
     Returns:
         Scalar, >= 0.
@@ -42,49 +56,90 @@ def negative_focal_loss(
 
 
 def focal_loss(
-    cls_logits: Tensor, obj_logits: Tensor | None, index: Tensor, *, alpha: float = 0.25
+    cls_logits: Tensor,
+    obj_logits: Tensor | None,
+    index: Tensor,
+    *,
+    alpha: float = 0.25,
+    ignore: Tensor | None = None,
 ) -> Tensor:
-    """Sum of α_t · (1 - p_t)² · -log p_t over all locations and classes, p = σ(cls) · σ(obj).
+    """Sum of α_t · (1 - p_t)² · -log p_t over all locations and classes.
 
-    Focal loss (arXiv 1708.02002, Eq. 5, γ = 2) with the positives named by their place, so that
-    there is no dense target and objectness may take part.
+    Source: focal loss (arXiv 1708.02002, Eq. 5) with γ = 2.
 
     Args:
         cls_logits: (N, R, K) class logits, the classes before the locations in memory.
-        obj_logits: (N, R) objectness logits; None: probability 1.
-        index: (P,) places of the positives among the (N·K·R) logits in memory, none twice.
+        obj_logits: (N, R) objectness logits, or None.
+        index: (P,) offsets of the positives, none twice.
         alpha: weight of the positives; the negatives have 1 - α.
+        ignore: (Q,) offsets of entries that are neither positive nor negative.
 
     Returns:
         Scalar, >= 0.
     """
-    logits = _probability_logits(cls_logits, obj_logits, index)
+    logits = _logits_at(cls_logits, obj_logits, index)
     positive = (1 - logits.sigmoid()).square() * F.softplus(-logits)
-    negative = negative_focal_loss(cls_logits, obj_logits, _all_but(cls_logits, index))
+    negative = negative_focal_loss(cls_logits, obj_logits, _all_but(cls_logits, index, ignore))
     return alpha * positive.sum() + (1 - alpha) * negative
 
 
 def quality_focal_loss(
-    cls_logits: Tensor, obj_logits: Tensor | None, index: Tensor, targets: Tensor
+    cls_logits: Tensor,
+    obj_logits: Tensor | None,
+    index: Tensor,
+    targets: Tensor,
+    *,
+    ignore: Tensor | None = None,
 ) -> Tensor:
-    """Sum of (y - p)² · BCE(p, y) over all locations and classes, p = σ(cls) · σ(obj).
+    """Sum of (y - p)² · BCE(p, y) over all locations and classes.
 
-    Quality focal loss (arXiv 2006.04388, Eq. 4, β = 2) with the targets y > 0 given by their
-    place.
+    Source: quality focal loss (arXiv 2006.04388, Eq. 4) with β = 2.
 
     Args:
         cls_logits: (N, R, K) class logits, the classes before the locations in memory.
-        obj_logits: (N, R) objectness logits; None: probability 1.
-        index: (P,) places of the targets among the (N·K·R) logits in memory, none twice.
-        targets: (P,) y in [0, 1], without gradient; y = 0 at all other places.
+        obj_logits: (N, R) objectness logits, or None.
+        index: (P,) offsets of the targets, none twice.
+        targets: (P,) y in [0, 1], without gradient; y = 0 everywhere else.
+        ignore: (Q,) offsets of entries without a loss.
 
     Returns:
         Scalar, >= 0.
     """
-    logits = _probability_logits(cls_logits, obj_logits, index)
+    logits = _logits_at(cls_logits, obj_logits, index)
     distance = (targets - logits.sigmoid()).square()
     error = distance * F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    return error.sum() + negative_focal_loss(cls_logits, obj_logits, _all_but(cls_logits, index))
+    negative = negative_focal_loss(cls_logits, obj_logits, _all_but(cls_logits, index, ignore))
+    return error.sum() + negative
+
+
+def bce_loss(
+    cls_logits: Tensor,
+    obj_logits: Tensor | None,
+    index: Tensor,
+    targets: Tensor,
+    *,
+    ignore: Tensor | None = None,
+) -> Tensor:
+    """Sum of BCE(p, y) over all locations and classes; arguments of :func:`quality_focal_loss`."""
+    logits = _logits_at(cls_logits, obj_logits, index)
+    if obj_logits is None:
+        dense = F.softplus(cls_logits)
+    else:
+        dense = F.softplus(logits_with_objectness(cls_logits, obj_logits[..., None]))
+    if ignore is not None:
+        dense = dense * _all_but(cls_logits, ignore)
+    # BCE(p, y) = BCE(p, 0) - y · logit(p)
+    return dense.sum() - (targets * logits).sum()
+
+
+def giou_loss(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
+    """(P,) 1 - GIoU of the (P, 4) boxes of the same row, xyxy in pixels; differentiable."""
+    return generalized_box_iou_loss(boxes, gt_boxes, eps=torch.finfo(boxes.dtype).eps)
+
+
+def iou_log_loss(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
+    """(P,) -log IoU of the (P, 4) boxes of the same row, xyxy in pixels; differentiable."""
+    return -paired_iou(boxes, gt_boxes).clamp(min=_MIN_IOU).log()
 
 
 def paired_iou(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
@@ -97,24 +152,36 @@ def paired_iou(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
     return intersection / (areas - intersection).clamp(min=torch.finfo(boxes.dtype).tiny)
 
 
-def _all_but(cls_logits: Tensor, index: Tensor) -> Tensor:
-    """(N, R, K) ones, zeros at the places that ``index`` names."""
-    num_images, num_locations, num_classes = cls_logits.shape
-    weights = cls_logits.new_ones(num_images * num_classes * num_locations)
-    weights[index] = 0
-    return weights.view(num_images, num_classes, num_locations).transpose(1, 2)
+def class_logits_at(cls_logits: Tensor, index: Tensor) -> Tensor:
+    """(P,) entries of the (N, R, K) class logits at these offsets in memory; differentiable."""
+    return cls_logits.transpose(1, 2).flatten().index_select(0, index)
 
 
-def _probability_logits(cls_logits: Tensor, obj_logits: Tensor | None, index: Tensor) -> Tensor:
-    """(P,) logit of p = σ(cls) · σ(obj) at the places that ``index`` names; differentiable."""
-    logits = cls_logits.transpose(1, 2).flatten().index_select(0, index)
+def logits_with_objectness(cls_logits: Tensor, obj_logits: Tensor) -> Tensor:
+    """Logit of σ(cls) · σ(obj), elementwise; differentiable and stable."""
+    # p / (1 - p) = 1 / ((1 + e^-obj) e^-cls + e^-obj)
+    return -torch.logaddexp(F.softplus(-obj_logits) - cls_logits, -obj_logits)
+
+
+def _logits_at(cls_logits: Tensor, obj_logits: Tensor | None, index: Tensor) -> Tensor:
+    """(P,) logits of p at these offsets; differentiable."""
+    logits = class_logits_at(cls_logits, index)
     if obj_logits is None:
         return logits
     _, num_locations, num_classes = cls_logits.shape
     image = torch.div(index, num_classes * num_locations, rounding_mode="floor")
-    obj = obj_logits.flatten().index_select(0, image * num_locations + index % num_locations)
-    # p / (1 - p) = 1 / ((1 + e^-obj) e^-cls + e^-obj)
-    return -torch.logaddexp(F.softplus(-obj) - logits, -obj)
+    location = image * num_locations + index % num_locations
+    return logits_with_objectness(logits, obj_logits.flatten().index_select(0, location))
+
+
+def _all_but(cls_logits: Tensor, *indices: Tensor | None) -> Tensor:
+    """(N, R, K) ones, with zeros at these offsets in memory."""
+    num_images, num_locations, num_classes = cls_logits.shape
+    weights = cls_logits.new_ones(num_images * num_classes * num_locations)
+    for index in indices:
+        if index is not None:
+            weights[index] = 0
+    return weights.view(num_images, num_classes, num_locations).transpose(1, 2)
 
 
 class _NegativeFocalLoss(torch.autograd.Function):
@@ -126,9 +193,9 @@ class _NegativeFocalLoss(torch.autograd.Function):
         grad_cls = torch.empty_like(cls_logits)
         grad_obj = torch.zeros_like(cls_logits[..., 0])
         loss = cls_logits.new_zeros(())
-        # A few classes at a time: what lies between logits and gradient is short-lived.
-        at_once = _LOGITS_AT_ONCE_CPU if cls_logits.device.type == "cpu" else _LOGITS_AT_ONCE_GPU
-        step = max(1, at_once // max(1, cls_logits[..., 0].numel()))
+        # A few classes at a time, so that intermediate tensors stay small.
+        chunk_size = _CHUNK_SIZE_CPU if cls_logits.device.type == "cpu" else _CHUNK_SIZE_GPU
+        step = max(1, chunk_size // max(1, cls_logits[..., 0].numel()))
         for first in range(0, cls_logits.shape[-1], step):
             classes = slice(first, first + step)
             cls_prob = cls_logits[..., classes].sigmoid()

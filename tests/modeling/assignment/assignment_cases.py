@@ -8,8 +8,8 @@ import torch
 from autoassign_oracle import OracleResult, oracle
 from torch import Tensor
 
-from autoassign.modeling.assignment import AutoAssign, GroundTruth, Predictions
-from autoassign.modeling.grid import Grid, make_grid
+from autoassign.modeling import Grid, GroundTruth, Predictions, make_grid
+from autoassign.modeling.assignment import AutoAssign
 
 STRIDES = (8, 16, 32)
 SIZES = ((8, 12), (4, 6), (2, 3))  # of 64 × 96 pixels
@@ -57,7 +57,11 @@ class Case:
         return assignment
 
     def predictions(self, leaves: dict[str, Tensor]) -> Predictions:
-        return Predictions(leaves["cls_logits"], leaves["ltrb"], leaves.get("obj_logits"))
+        return Predictions(
+            cls_logits=leaves["cls_logits"],
+            ltrb=leaves["ltrb"],
+            obj_logits=leaves.get("obj_logits"),
+        )
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from assignment_cases import SIZES, STRIDES, Case, Object
 from fvcore.nn import giou_loss
 from torch import Tensor
 
-from autoassign.modeling.assignment import ATSS, FCOS, GroundTruth
-from autoassign.modeling.grid import Grid, make_grid
+from autoassign.modeling import Grid, GroundTruth, Predictions, make_grid
+from autoassign.modeling.assignment import ATSS, FCOS
 
 MIDDLE_GRID: Grid = make_grid(STRIDES, SIZES, torch.device("cpu"), 0.5)
 CORNER_GRID: Grid = make_grid(STRIDES, SIZES, torch.device("cpu"))
@@ -44,7 +44,7 @@ def run(
 ) -> Outcome:
     """Losses of the package, gradients of their sum, statistics."""
     leaves = _leaves(case, dtype)
-    predictions = replace(case.predictions(leaves), ctr_logits=leaves["ctr_logits"])
+    predictions = replace(case.predictions(leaves), extra={"ctr": leaves["ctr_logits"][..., None]})
     losses, statistics = strategy(predictions, grid, case.ground_truth(dtype))
     sum(losses.values()).backward()
     return Outcome(
@@ -55,14 +55,20 @@ def run(
 
 
 def assigned_by(strategy: FCOS | ATSS, grid: Grid, gt: GroundTruth) -> Assigned:
-    pairs, _, winners = strategy.assign(grid, gt)
-    positives = pairs.select(winners)
+    assignment = strategy.assign(no_predictions(gt, grid), grid, gt)
+    positives = assignment.pairs.select(assignment.winners)
     shape = (len(gt.counts), grid.num_locations)
     classes = torch.full(shape, -1)
     classes.view(-1)[positives.batch_locations] = gt.classes[positives.objects]
     boxes = gt.boxes.new_zeros(*shape, 4)
     boxes.view(-1, 4)[positives.batch_locations] = gt.boxes[positives.objects]
     return Assigned(classes, boxes)
+
+
+def no_predictions(gt: GroundTruth, grid: Grid) -> Predictions:
+    """For strategies whose labels do not depend on the predictions."""
+    shape = (len(gt.counts), grid.num_locations)
+    return Predictions(cls_logits=gt.boxes.new_zeros(*shape, 3), ltrb=gt.boxes.new_ones(*shape, 4))
 
 
 def dense_losses(

@@ -6,14 +6,21 @@ import atss_oracle
 import pytest
 import torch
 from assignment_cases import NUM_CLASSES, SIZES, STRIDES, Object, make_case, relative_error
-from centerness_cases import CORNER_GRID, CROWD, LARGE, ORDINARY, TINY, run
+from centerness_cases import CORNER_GRID, CROWD, LARGE, ORDINARY, TINY, no_predictions, run
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from narrow_model import narrow_cfg
+from torch import Tensor
 
-from autoassign.modeling.assignment import ATSS, GroundTruth, build_label_assignment
-from autoassign.modeling.assignment.atss import nearest_pairs
-from autoassign.modeling.grid import Grid, make_grid
+from autoassign.modeling import (
+    Grid,
+    GroundTruth,
+    Pairs,
+    build_label_assignment,
+    make_grid,
+    nearest_pairs,
+)
+from autoassign.modeling.assignment import ATSS
 
 CPU = torch.device("cpu")
 
@@ -22,9 +29,15 @@ def one_object(box: list[float]) -> GroundTruth:
     return GroundTruth(torch.tensor([box], dtype=torch.float64), torch.tensor([0]), (1,))
 
 
+def assign(strategy: ATSS, grid: Grid, gt: GroundTruth) -> tuple[Pairs, Tensor, Tensor]:
+    """Pairs, IoUs of their anchors, indices of those that are learned."""
+    assignment = strategy.assign(no_predictions(gt, grid), grid, gt)
+    return assignment.pairs, assignment.maps["anchor IoU"], assignment.winners
+
+
 def assigned(strategy: ATSS, grid: Grid, gt: GroundTruth) -> list[list[int]]:
     """For each image and location the object, counted within the image, or -1."""
-    pairs, _, winners = strategy.assign(grid, gt)
+    pairs, _, winners = assign(strategy, grid, gt)
     result = torch.full((len(gt.counts), grid.num_locations), -1)
     objects = pairs.objects[winners]
     nth = objects - gt.first_object[gt.image_index[objects]]
@@ -33,7 +46,8 @@ def assigned(strategy: ATSS, grid: Grid, gt: GroundTruth) -> list[list[int]]:
 
 
 def candidates(box: list[float], grid: Grid, k: int) -> list[int]:
-    return nearest_pairs(one_object(box), grid, k).locations.tolist()
+    gt = one_object(box)
+    return nearest_pairs(gt.boxes, gt.image_index, grid, k).locations.tolist()
 
 
 GRID_5 = make_grid((8,), ((5, 5),), CPU)
@@ -96,7 +110,7 @@ def test_the_deviation_is_that_of_a_sample():
     # with the deviation of the two alone it would be a.
     grid = make_grid((8,), ((1, 2),), CPU)
     gt = one_object([-33.0, -32.0, 31.0, 32.0])
-    _, iou, winners = ATSS().assign(grid, gt)
+    _, iou, winners = assign(ATSS(), grid, gt)
     assert iou[0] > iou[1]
     assert len(winners) == 0
 
@@ -108,12 +122,12 @@ def test_a_single_candidate_is_positive():
 def test_positive_locations_lie_inside_the_box():
     # All 9 anchors hold the whole box: IoU 1/16 everywhere, deviation 0. Inside is one location.
     grid = make_grid((8,), ((3, 3),), CPU)
-    _, iou, winners = ATSS().assign(grid, one_object([0, 0, 16, 16]))
+    _, iou, winners = assign(ATSS(), grid, one_object([0, 0, 16, 16]))
     assert iou.tolist() == [1 / 16] * 9
     assert winners.tolist() == [4]
     # A hundredth of a pixel is not inside yet.
-    assert len(ATSS().assign(grid, one_object([7.99, 0, 23.99, 16]))[2]) == 1
-    assert len(ATSS().assign(grid, one_object([7.995, 7.995, 15.9, 15.9]))[2]) == 0
+    assert len(assign(ATSS(), grid, one_object([7.99, 0, 23.99, 16]))[2]) == 1
+    assert len(assign(ATSS(), grid, one_object([7.995, 7.995, 15.9, 15.9]))[2]) == 0
 
 
 def test_of_equal_ious_the_first_object_wins():
@@ -175,7 +189,7 @@ def test_objects_without_a_positive_location_are_counted():
 def test_statistics_are_means_over_the_positive_locations():
     # The anchor of (32, 32) on the finest level is the object's box, as in the hand-computed case.
     outcome = run(ATSS(), make_case([[(0, 0, 64, 64, 0)]]), CORNER_GRID)
-    _, iou, winners = ATSS().assign(CORNER_GRID, one_object([0, 0, 64, 64]))
+    _, iou, winners = assign(ATSS(), CORNER_GRID, one_object([0, 0, 64, 64]))
     assert outcome.statistics["num_positives"] == len(winners) == 5
     assert iou[winners].max() == 1
     mean = (1 + 4 * 7 / 9) / 5
@@ -198,5 +212,5 @@ def test_options_of_the_config():
     options = "MODEL.LABEL_ASSIGNMENT.ATSS"
     strategy = build_label_assignment(narrow_cfg(*name, f"{options}.BOX_LOSS_WEIGHT", 1.3))
     assert (strategy.topk, strategy.box_loss_weight) == (9, 1.3)
-    with pytest.raises(ValueError, match=r"ATSS\.TOPK is 0; it is at least 1"):
+    with pytest.raises(ValueError, match=r"ATSS\.TOPK is 0; it must be at least 1"):
         build_label_assignment(narrow_cfg(*name, f"{options}.TOPK", 0))

@@ -22,9 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from autoassign.modeling.assignment import AutoAssign
-from autoassign.modeling.assignment.base import segment_sum
-from autoassign.modeling.assignment.structures import decode
+from autoassign.modeling import decode
+from autoassign.modeling.assignment import AutoAssign, segment_sum
 
 LOSSES = {"loss_pos", "loss_neg", "loss_center"}
 CROWD = [(5 * (i % 9), 9 * (i // 9), 12 + i % 29, 10 + i % 23, i % 2) for i in range(40)]

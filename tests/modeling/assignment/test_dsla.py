@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict
 
 import pytest
@@ -12,10 +13,11 @@ from assignment_cases import GRID, SIZES, STRIDES, Case, make_case, relative_err
 from dsla_oracle import Options, oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from narrow_model import narrow_cfg
 from torch import Tensor
 
-from autoassign.modeling.assignment import DSLA, GroundTruth, Predictions
-from autoassign.modeling.grid import Grid, make_grid
+from autoassign.modeling import Grid, GroundTruth, Predictions, build_label_assignment, make_grid
+from autoassign.modeling.assignment import DSLA, pair_levels
 
 CROWD = [(5 * (i % 9), 9 * (i // 9), 12 + i % 29, 10 + i % 23, i % 2) for i in range(40)]
 TINY = [(9, 9, 3, 3, 0), (90, 60, 2, 2, 2)]
@@ -45,12 +47,14 @@ def run(
 def labels_of(box: list[float], grid: Grid, **options: object) -> dict[tuple[int, int], float]:
     """(level, location) → label of all pairs of one object where the label is positive."""
     gt = GroundTruth(torch.tensor([box]), torch.tensor([0]), (1,))
-    labels = DSLA(**{"center_sampling_radius": None, **options}).smooth_labels(grid, gt)
-    levels = grid.location_levels[labels.pairs.locations].tolist()
-    locations = labels.pairs.locations.tolist()
+    dsla = DSLA(**{"center_sampling_radius": None, **options})
+    pairs, center_score, scale_score = dsla.pair_scores(grid, gt)
+    labels = center_score * scale_score
+    levels = pair_levels(pairs, grid).tolist()
+    locations = pairs.locations.tolist()
     return {
         (level, location): round(label, 6)
-        for level, location, label in zip(levels, locations, labels.label.tolist(), strict=True)
+        for level, location, label in zip(levels, locations, labels.tolist(), strict=True)
         if label > 0
     }
 
@@ -101,15 +105,16 @@ def test_scale_score_by_hand(size, scores):
     # The location at 0 with the box around it: size is the greatest distance.
     grid = make_grid((8, 16, 32), ((1, 1), (1, 1), (1, 1)), torch.device("cpu"))
     gt = GroundTruth(torch.tensor([[-1.0, -1.0, 1.0, size]]), torch.tensor([0]), (1,))
-    labels = DSLA(center_sampling_radius=None).smooth_labels(grid, gt)
-    torch.testing.assert_close(labels.scale_score, torch.tensor(scores).float())
-    strict = DSLA(relaxation=None).smooth_labels(grid, gt).scale_score
-    assert strict.tolist() == [float(s == 1) for s in scores]
+    for relaxation, expected in ((0.2, scores), (None, [float(s == 1) for s in scores])):
+        dsla = DSLA(center_sampling_radius=None, relaxation=relaxation)
+        pairs, _, scale_score = dsla.pair_scores(grid, gt)
+        per_level = torch.zeros(3).index_put((pairs.locations,), scale_score)
+        torch.testing.assert_close(per_level, torch.tensor(expected).float())
 
 
 ALL_OPTIONS = [
     Options(),
-    Options(radius=1.5, box_loss="giou", cls_loss_weight=1.0),
+    Options(radius=1.5, box_loss="giou", class_loss_weight=1.0),
     Options(relaxation=None),
     Options(core_zone=False, relaxation=0.4),
     Options(iou_coupling=False),
@@ -210,7 +215,7 @@ def test_the_least_iou_of_the_loss_is_a_millionth():
     gt = GroundTruth(torch.tensor([[0.0, 0.0, 16.0, 16.0]]), torch.tensor([0]), (1,))
     grid = make_grid((8,), ((2, 2),), torch.device("cpu"))
     for d, iou in ((0.1, 4 * 0.01 / 256), (0.001, 1e-6)):
-        predictions = Predictions(torch.zeros(1, 4, 1), torch.full((1, 4, 4), d), None)
+        predictions = Predictions(cls_logits=torch.zeros(1, 4, 1), ltrb=torch.full((1, 4, 4), d))
         losses, _ = DSLA(center_sampling_radius=None)(predictions, grid, gt)
         assert losses["loss_box"].item() == pytest.approx(-math.log(iou), rel=1e-4)
 
@@ -241,13 +246,15 @@ def test_normalisers_are_means_over_workers(monkeypatch, images):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("option", "value", "message"),
     [
-        ({"box_loss": "diou"}, r"DSLA\.BOX_LOSS is 'diou'; it may be one of: iou_log, giou"),
-        ({"relaxation": 1.5}, r"DSLA\.RELAXATION is 1\.5"),
-        ({"relaxation": 0.0}, r"DSLA\.RELAXATION is 0\.0.*INTERVAL_RELAXATION False"),
+        ("BOX_LOSS", "diou", "is 'diou'; it must be one of: giou, iou_log"),
+        ("RELAXATION", 1.5, "is 1.5; it must be greater than 0 and less than 1"),
+        ("CLS_LOSS_WEIGHT", -1.0, "is -1.0; it must be at least 0"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_an_error_that_names_the_option(options, message):
-    with pytest.raises(ValueError, match=message):
-        DSLA(**options)
+def test_a_value_that_is_not_allowed_is_an_error_that_names_the_option(option, value, message):
+    key = f"MODEL.LABEL_ASSIGNMENT.DSLA.{option}"
+    cfg = narrow_cfg("MODEL.LABEL_ASSIGNMENT.NAME", "DSLA", key, value)
+    with pytest.raises(ValueError, match=re.escape(f"{key} {message}")):
+        build_label_assignment(cfg)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from narrow_model import narrow_cfg
 from torch import Tensor, nn
 
-from autoassign.modeling.assignment import FCOS, GroundTruth, build_label_assignment
-from autoassign.modeling.grid import Grid, make_grid
+from autoassign.modeling import Grid, GroundTruth, build_label_assignment, make_grid
+from autoassign.modeling.assignment import FCOS
 
 # Locations at 4, 12, 20, 28 in each axis; the only level takes every size.
 ONE_LEVEL = make_grid((8,), ((4, 4),), torch.device("cpu"), 0.5)
@@ -104,7 +104,9 @@ def detectron2_labels(gt: GroundTruth, radius: float) -> tuple[Tensor, Tensor]:
     # An anchor is a square of one stride around the location.
     anchors = [
         Boxes(torch.cat((x - s / 2, x + s / 2), dim=1))
-        for x, s in zip(MIDDLE_GRID.locations_per_level, STRIDES, strict=True)
+        for x, s in zip(
+            MIDDLE_GRID.locations.split(MIDDLE_GRID.level_lengths), STRIDES, strict=True
+        )
     ]
     instances = [
         Instances((64, 96), gt_boxes=Boxes(boxes), gt_classes=classes)
@@ -178,5 +180,7 @@ def test_options_of_the_config():
     cfg = narrow_cfg(*name, f"{options}.CENTER_SAMPLING", False)
     assert build_label_assignment(cfg).center_sampling_radius is None
     cfg = narrow_cfg(*name, f"{options}.CENTER_SAMPLING_RADIUS", -1.0)
-    with pytest.raises(ValueError, match=r"FCOS\.CENTER_SAMPLING_RADIUS is -1\.0; it is positive"):
+    with pytest.raises(
+        ValueError, match=r"FCOS\.CENTER_SAMPLING_RADIUS is -1\.0; it must be greater than 0"
+    ):
         build_label_assignment(cfg)

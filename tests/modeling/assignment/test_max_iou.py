@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from autoassign.modeling.assignment import GroundTruth
+from autoassign.modeling import GroundTruth, make_grid
 from autoassign.modeling.assignment import max_iou as module
-from autoassign.modeling.grid import make_grid
 
 GRID = make_grid((8, 16, 32), ((13, 20), (7, 10), (4, 5)), torch.device("cpu"))
 

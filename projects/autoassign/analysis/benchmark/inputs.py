@@ -25,7 +25,7 @@ class LossInputs:
         cls_logits: one (N, K, H, W) tensor per level.
         ltrb: one (N, 4, H, W) tensor per level; distances to the four sides in pixels.
         obj_logits: one (N, 1, H, W) tensor per level.
-        ctr_logits: one (N, 1, H, W) tensor per level; center-ness.
+        extra_logits: one (N, 1, H, W) tensor per level; for what strategies ask for besides.
         gt_boxes: one (n, 4) tensor per image; xyxy in pixels.
         gt_classes: one (n,) tensor of int64 per image.
         strides: pixels between neighbouring locations, per level.
@@ -36,7 +36,7 @@ class LossInputs:
     cls_logits: list[Tensor]
     ltrb: list[Tensor]
     obj_logits: list[Tensor]
-    ctr_logits: list[Tensor]
+    extra_logits: list[Tensor]
     gt_boxes: list[Tensor]
     gt_classes: list[Tensor]
     strides: tuple[int, ...]
@@ -57,7 +57,7 @@ def make_loss_inputs(
 ) -> LossInputs:
     """Draw the predictions of a half-trained detector and random objects to train it on.
 
-    Class logits are drawn from N(-4, 1), objectness and center-ness logits from N(0, 1), distances
+    Class logits are drawn from N(-4, 1), objectness and extra logits from N(0, 1), distances
     uniformly from 5 to 60 pixels. Widths and heights of the objects are uniform in ``box_size``,
     and every object lies inside the image. The same arguments give the same numbers, and the
     predictions do not depend on the number of objects.
@@ -79,14 +79,14 @@ def make_loss_inputs(
     if max(box_size) > min(image_size):
         raise ValueError(f"objects of up to {max(box_size)} px do not fit in {height}×{width} px")
     generator = torch.Generator().manual_seed(seed)
-    cls_logits, ltrb, obj_logits, ctr_logits = [], [], [], []
+    cls_logits, ltrb, obj_logits, extra_logits = [], [], [], []
     for stride in strides:
         size = (math.ceil(height / stride), math.ceil(width / stride))
         cls_logits.append(torch.randn(num_images, num_classes, *size, generator=generator) - 4)
         distances = torch.rand(num_images, 4, *size, generator=generator) * 55 + 5
         ltrb.append(distances * box_scale)
         obj_logits.append(torch.randn(num_images, 1, *size, generator=generator))
-        ctr_logits.append(torch.randn(num_images, 1, *size, generator=generator))
+        extra_logits.append(torch.randn(num_images, 1, *size, generator=generator))
 
     gt_boxes, gt_classes = [], []
     for _ in range(num_images):
@@ -96,13 +96,13 @@ def make_loss_inputs(
         gt_boxes.append(torch.cat((top_left, top_left + sides), dim=1))
         gt_classes.append(torch.randint(num_classes, (num_objects,), generator=generator))
 
-    for level in (*cls_logits, *ltrb, *obj_logits, *ctr_logits):
+    for level in (*cls_logits, *ltrb, *obj_logits, *extra_logits):
         level.requires_grad_()
     return LossInputs(
         cls_logits=cls_logits,
         ltrb=ltrb,
         obj_logits=obj_logits,
-        ctr_logits=ctr_logits,
+        extra_logits=extra_logits,
         gt_boxes=gt_boxes,
         gt_classes=gt_classes,
         strides=tuple(strides),

@@ -8,49 +8,54 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import NamedTuple
 
 import torch
+from detectron2.config import get_cfg
 from torch import Tensor
 
-from ...modeling.assignment import (
-    ATSS,
-    DSLA,
-    FCOS,
-    AutoAssign,
+from ...config import LABEL_ASSIGNMENT_REGISTRY, add_autoassign_config
+from ...modeling import (
     GroundTruth,
     LabelAssignment,
     Predictions,
+    build_label_assignment,
+    make_grid,
 )
-from ...modeling.grid import make_grid
 from .inputs import LossInputs, make_loss_inputs
 
-__all__ = ["STRATEGIES", "LossRow", "measure"]
+__all__ = ["LossRow", "Subject", "measure", "strategy_names"]
 
 
-class Strategy(NamedTuple):
-    """A label assignment with the predictions and locations of its recipe.
+def strategy_names() -> list[str]:
+    """The registered strategies."""
+    return [name for name, _ in LABEL_ASSIGNMENT_REGISTRY]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A strategy with the head options of its recipe.
 
     Attributes:
-        build: from the number of classes.
-        objectness: whether it is given objectness logits. Center-ness logits it is given if it
-            learns them.
+        assignment: the strategy.
+        has_objectness: whether it is given objectness logits.
         offset: of the locations, in strides.
     """
 
-    build: Callable[[int], LabelAssignment]
-    objectness: bool = False
-    offset: float = 0.0
+    assignment: LabelAssignment
+    has_objectness: bool
+    offset: float
+
+    @classmethod
+    def build(cls, strategy: str, num_classes: int) -> Subject:
+        """The registered strategy of this name."""
+        cfg = get_cfg()
+        add_autoassign_config(cfg)
+        cfg.MODEL.LABEL_ASSIGNMENT.NAME = strategy
+        head = cfg.MODEL.POINT_HEAD
+        head.update(LABEL_ASSIGNMENT_REGISTRY.get(strategy).head_options, NUM_CLASSES=num_classes)
+        return cls(build_label_assignment(cfg), head.OBJECTNESS != "none", head.LOCATION_OFFSET)
 
 
-STRATEGIES: dict[str, Strategy] = {
-    "AutoAssign": Strategy(
-        lambda num_classes: AutoAssign(num_classes=num_classes), objectness=True
-    ),
-    "DSLA": Strategy(lambda num_classes: DSLA()),
-    "FCOS": Strategy(lambda num_classes: FCOS(), offset=0.5),
-    "ATSS": Strategy(lambda num_classes: ATSS()),
-}
 # Enough repetitions for a steady median, as far as the time allows.
 _MAX_REPEATS = 15
 _MAX_SECONDS = 6.0
@@ -81,21 +86,20 @@ class LossRow:
 
 def measure(strategy: str, num_objects: int, box_scale: float) -> LossRow:
     """One row; call it in a process of its own, which has not forgotten an earlier peak."""
-    recipe = STRATEGIES[strategy]
     tiny = make_loss_inputs(2, image_size=(128, 128))
-    assignment = recipe.build(tiny.num_classes)
-    _time(lambda: _loss(assignment, recipe, tiny))
+    subject = Subject.build(strategy, tiny.num_classes)
+    _time(lambda: _loss(subject, tiny))
     inputs = make_loss_inputs(num_objects, box_scale=box_scale)
     before = _peak_memory_mb()
-    _time(lambda: _loss(assignment, recipe, inputs))
+    _time(lambda: _loss(subject, inputs))
     peak_mb = _peak_memory_mb() - before
 
     losses: list[tuple[float, float]] = []
     floors: list[float] = []
     start = time.perf_counter()
     while len(losses) < _MAX_REPEATS and time.perf_counter() - start < _MAX_SECONDS:
-        floors.append(sum(_time(lambda: _floor(recipe, inputs))))
-        losses.append(_time(lambda: _loss(assignment, recipe, inputs)))
+        floors.append(sum(_time(lambda: _floor(subject, inputs))))
+        losses.append(_time(lambda: _loss(subject, inputs)))
     forward, backward = zip(*losses, strict=True)
     return LossRow(
         strategy=strategy,
@@ -108,34 +112,38 @@ def measure(strategy: str, num_objects: int, box_scale: float) -> LossRow:
     )
 
 
-def _loss(assignment: LabelAssignment, recipe: Strategy, inputs: LossInputs) -> Tensor:
+def _loss(subject: Subject, inputs: LossInputs) -> Tensor:
     grid = make_grid(
         inputs.strides,
         tuple((x.shape[2], x.shape[3]) for x in inputs.cls_logits),
         inputs.cls_logits[0].device,
-        recipe.offset,
+        subject.offset,
     )
     gt = GroundTruth(
         boxes=torch.cat(inputs.gt_boxes),
         classes=torch.cat(inputs.gt_classes),
         counts=tuple(len(x) for x in inputs.gt_boxes),
     )
+    extra = {
+        output.name: [level.expand(-1, output.channels, -1, -1) for level in inputs.extra_logits]
+        for output in subject.assignment.extra_outputs
+    }
     predictions = Predictions.from_levels(
-        inputs.cls_logits,
-        inputs.ltrb,
-        inputs.obj_logits if recipe.objectness else None,
-        inputs.ctr_logits if assignment.uses_centerness else None,
+        cls_logits=inputs.cls_logits,
+        ltrb=inputs.ltrb,
+        obj_logits=inputs.obj_logits if subject.has_objectness else None,
+        extra=extra,
     )
-    losses, _ = assignment(predictions, grid, gt)
+    losses, _ = subject.assignment(predictions, grid, gt)
     return torch.stack(list(losses.values())).sum()
 
 
-def _floor(recipe: Strategy, inputs: LossInputs) -> Tensor:
+def _floor(subject: Subject, inputs: LossInputs) -> Tensor:
     """What any loss over all locations and classes costs: the negative focal term, unweighted."""
     total = torch.zeros(())
     for cls_logits, obj_logits in zip(inputs.cls_logits, inputs.obj_logits, strict=True):
         probability = cls_logits.sigmoid()
-        if recipe.objectness:
+        if subject.has_objectness:
             probability = probability * obj_logits.sigmoid()
         total = total - (probability.square() * torch.log(1 - probability)).sum()
     return total

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from ...modeling.detector import PointDetector, dense_scores
-from ...modeling.explanation import check_finite, head_output, rgb_image
-from ...modeling.head import HeadOutput
+from ...modeling import Grid, PointDetector, check_finite, predict, rgb_image
 from .heat import draw_heat, draw_image, whole
 
 __all__ = ["ScoreMaps", "draw_objectness", "score_maps"]
@@ -62,29 +61,29 @@ def score_maps(
     Raises:
         ValueError: the model predicts no objectness, or a score is not finite.
     """
-    output, grid = head_output(model, batched_input)
-    if output.obj_logits is None:
+    predictions, grid = predict(model, batched_input)
+    if predictions.obj_logits is None:
         raise ValueError(
             "the detector predicts no objectness (MODEL.POINT_HEAD.OBJECTNESS is 'none')"
         )
-    for cls_logits, obj_logits in zip(output.cls_logits, output.obj_logits, strict=True):
-        check_finite("class score", cls_logits)
-        check_finite("objectness", obj_logits)
+    check_finite("class score", predictions.cls_logits)
+    check_finite("objectness", predictions.obj_logits)
+    scores = model.label_assignment.scores
     return ScoreMaps(
         image=rgb_image(batched_input["image"], input_format),
         strides=grid.strides,
         offset=grid.offset,
-        without=_scores(output._replace(obj_logits=None), class_index),
-        objectness=[level[0, 0].float().sigmoid().cpu().numpy() for level in output.obj_logits],
-        combined=_scores(output, class_index),
+        without=_levels(scores(replace(predictions, obj_logits=None)), class_index, grid),
+        objectness=_levels(predictions.obj_logits.sigmoid()[..., None], None, grid),
+        combined=_levels(scores(predictions), class_index, grid),
     )
 
 
-def _scores(output: HeadOutput, class_index: int | None) -> list[np.ndarray]:
-    levels = [level[0] for level in dense_scores(output)]
-    if class_index is not None:
-        return [level[class_index].cpu().numpy() for level in levels]
-    return [level.amax(dim=0).cpu().numpy() for level in levels]
+def _levels(scores: Tensor, class_index: int | None, grid: Grid) -> list[np.ndarray]:
+    """(Hi, Wi) scores at each level of (1, R, K) scores: of one class, or the greatest of any."""
+    flat = scores[0].amax(dim=1) if class_index is None else scores[0, :, class_index]
+    levels = flat.split(grid.level_lengths)
+    return [x.view(size).cpu().numpy() for x, size in zip(levels, grid.sizes, strict=True)]
 
 
 def draw_objectness(maps: ScoreMaps, title: str, score: str, path: str | Path) -> None:

@@ -14,9 +14,8 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...modeling.assignment import AutoAssign, GroundTruth, LabelAssignment, Predictions
-from ...modeling.explanation import check_finite
-from ...modeling.grid import make_grid
+from ...modeling import GroundTruth, LabelAssignment, Predictions, check_finite, make_grid
+from ...modeling.assignment import AutoAssign
 from .heat import COLORMAP
 
 __all__ = ["CenterPrior", "draw_priors", "format_priors", "read_priors", "write_priors"]

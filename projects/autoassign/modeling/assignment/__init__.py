@@ -1,23 +1,63 @@
 """Label assignments: the registry, the interface, and one file a strategy."""
 
+from ...config import LABEL_ASSIGNMENT_REGISTRY
 from .atss import ATSS
 from .autoassign import AutoAssign
-from .base import LABEL_ASSIGNMENT_REGISTRY, LabelAssignment, build_label_assignment
 from .dsla import DSLA
 from .fcos import FCOS
+from .geometry import (
+    candidate_pairs,
+    center_distance,
+    centerness,
+    level_ranges,
+    pair_anchors,
+    pair_levels,
+    pair_ltrb,
+    pair_offsets,
+    select_winners,
+)
+from .hard import CENTERNESS, Assignment, HardAssignment
+from .interface import Explanation, LabelAssignment, build_label_assignment
 from .objectness import explicit_objectness_loss
-from .structures import Explanation, GroundTruth, Predictions
+from .segments import (
+    segment_argmax,
+    segment_logsumexp,
+    segment_max,
+    segment_mean,
+    segment_rank,
+    segment_sum,
+    segment_topk,
+)
+from .workers import mean_over_workers
 
 __all__ = [
     "ATSS",
+    "CENTERNESS",
     "DSLA",
     "FCOS",
     "LABEL_ASSIGNMENT_REGISTRY",
+    "Assignment",
     "AutoAssign",
     "Explanation",
-    "GroundTruth",
+    "HardAssignment",
     "LabelAssignment",
-    "Predictions",
     "build_label_assignment",
+    "candidate_pairs",
+    "center_distance",
+    "centerness",
     "explicit_objectness_loss",
+    "level_ranges",
+    "mean_over_workers",
+    "pair_anchors",
+    "pair_levels",
+    "pair_ltrb",
+    "pair_offsets",
+    "segment_argmax",
+    "segment_logsumexp",
+    "segment_max",
+    "segment_mean",
+    "segment_rank",
+    "segment_sum",
+    "segment_topk",
+    "select_winners",
 ]

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
-from ...config.checks import check_choice
-from ..grid import Grid, Pairs, inside_pairs
-from ..losses import negative_focal_loss
-from .base import (
-    LABEL_ASSIGNMENT_REGISTRY,
-    LabelAssignment,
-    mean_over_workers,
-    segment_logsumexp,
-    segment_max,
-    segment_sum,
-)
+from ...config import LABEL_ASSIGNMENT_REGISTRY, Rule, at_least, one_of
+from ..grid import Grid
+from ..ground_truth import GroundTruth
+from ..losses import class_logits_at, giou_loss, negative_focal_loss
+from ..pairs import Pairs, inside_pairs
+from ..predictions import Predictions, decode
+from .geometry import pair_offsets
+from .interface import Explanation, LabelAssignment
 from .max_iou import max_iou
-from .point_targets import pair_offsets
-from .positives import class_index, giou_loss, predicted_boxes
-from .structures import Explanation, GroundTruth, Predictions, decode
+from .segments import segment_logsumexp, segment_max, segment_sum
+from .workers import mean_over_workers
 
 __all__ = ["AutoAssign", "PairWeights"]
 
@@ -78,6 +74,9 @@ class AutoAssign(LabelAssignment):
     would not be learned.
     """
 
+    head_options: ClassVar = {"OBJECTNESS": "implicit", "PRIOR_PROB": 0.02}
+    no_weight_decay = frozenset({"mu", "sigma"})
+
     @configurable
     def __init__(
         self,
@@ -104,16 +103,8 @@ class AutoAssign(LabelAssignment):
             confidence_weighting: what C is made of: "none" (C = 1), the "classification" or the
                 "localization" confidence alone, or their "joint" product.
             negative_weighting: False: w⁻ is 1 everywhere.
-
-        Raises:
-            ValueError: an option has a value that is not allowed.
         """
         super().__init__()
-        options = "MODEL.LABEL_ASSIGNMENT.AUTOASSIGN"
-        check_choice(f"{options}.CENTER_WEIGHTING", center_weighting, _CENTER_WEIGHTINGS)
-        check_choice(
-            f"{options}.CONFIDENCE_WEIGHTING", confidence_weighting, _CONFIDENCE_WEIGHTINGS
-        )
         self.location_weight = location_weight
         self.pos_loss_weight = pos_loss_weight
         self.neg_loss_weight = neg_loss_weight
@@ -137,6 +128,32 @@ class AutoAssign(LabelAssignment):
         return self.center_weighting in ("shared", "category")
 
     @classmethod
+    def default_options(cls) -> CfgNode:
+        node = CfgNode()
+        # λ of the location confidence exp(-λ · GIoU loss).
+        node.LOCATION_WEIGHT = 5.0
+        node.POS_LOSS_WEIGHT = 0.25
+        node.NEG_LOSS_WEIGHT = 0.75
+        node.CENTER_LOSS_WEIGHT = 0.75
+        # The center prior: "none", "fixed", or learned: "shared" by all classes, or per
+        # "category".
+        node.CENTER_WEIGHTING = "category"
+        # What the confidence weight is made of: "none", "classification", "localization", "joint".
+        node.CONFIDENCE_WEIGHTING = "joint"
+        # False: every negative weight is 1.
+        node.NEGATIVE_WEIGHTING = True
+        return node
+
+    @classmethod
+    def allowed_options(cls) -> dict[str, Rule]:
+        weights = ("LOCATION_WEIGHT", "POS_LOSS_WEIGHT", "NEG_LOSS_WEIGHT", "CENTER_LOSS_WEIGHT")
+        return {
+            **{name: at_least(0) for name in weights},
+            "CENTER_WEIGHTING": one_of(*_CENTER_WEIGHTINGS),
+            "CONFIDENCE_WEIGHTING": one_of(*_CONFIDENCE_WEIGHTINGS),
+        }
+
+    @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         options = cfg.MODEL.LABEL_ASSIGNMENT.AUTOASSIGN
         return {
@@ -150,7 +167,7 @@ class AutoAssign(LabelAssignment):
             "negative_weighting": options.NEGATIVE_WEIGHTING,
         }
 
-    def forward(
+    def losses(
         self, predictions: Predictions, grid: Grid, gt: GroundTruth
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """``loss_pos``, ``loss_neg``, ``loss_center`` if the prior is learned; statistics."""
@@ -215,13 +232,9 @@ class AutoAssign(LabelAssignment):
         self, predictions: Predictions, grid: Grid, gt: GroundTruth, pairs: Pairs
     ) -> tuple[Tensor, Tensor]:
         """(P,) logs of class confidence with objectness (Eq. 3), location confidence (Eq. 4–8)."""
-        boxes = predicted_boxes(predictions, grid, pairs)
+        boxes = predictions.pair_boxes(grid, pairs)
         box_error = giou_loss(boxes, gt.boxes.index_select(0, pairs.objects))
-        cls_logits = predictions.cls_logits.transpose(1, 2).flatten()
-        log_cls = F.logsigmoid(cls_logits.index_select(0, class_index(predictions, gt, pairs)))
-        if predictions.obj_logits is not None:
-            obj_logits = predictions.obj_logits.flatten().index_select(0, pairs.batch_locations)
-            log_cls = log_cls + F.logsigmoid(obj_logits)
+        log_cls = F.logsigmoid(predictions.pair_logits(gt, pairs))
         return log_cls, -self.location_weight * box_error
 
     def _log_confidence_weight(self, log_cls: Tensor, log_loc: Tensor) -> Tensor:
@@ -256,7 +269,7 @@ class AutoAssign(LabelAssignment):
         weight = 1 - (score - least.index_select(0, pairs.objects) + _EPS) / span
 
         weights = weight.new_ones(num_images * num_classes * num_locations)
-        index = class_index(predictions, gt, pairs)
+        index = predictions.logit_index(gt, pairs)
         weights.scatter_reduce_(0, index, weight, "amin")
         return weights.view(num_images, num_classes, num_locations).transpose(1, 2)
 
@@ -268,8 +281,7 @@ class AutoAssign(LabelAssignment):
         negative = torch.ones_like(weights.log_center)
         if self.negative_weighting:
             dense = self.negative_weights(predictions, grid, gt, pairs)
-            index = class_index(predictions, gt, pairs)
-            negative = dense.transpose(1, 2).flatten().index_select(0, index)
+            negative = class_logits_at(dense, predictions.logit_index(gt, pairs))
         maps = {
             "center weight": weights.log_center.exp(),
             "confidence weight": weights.log_confidence.exp(),

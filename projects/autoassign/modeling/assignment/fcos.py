@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
-from torch import Tensor
 
-from ..grid import Grid, Pairs, inside_pairs
-from .base import LABEL_ASSIGNMENT_REGISTRY, LabelAssignment
-from .point_targets import (
+from ...config import LABEL_ASSIGNMENT_REGISTRY, Rule, above
+from ..grid import Grid
+from ..ground_truth import GroundTruth
+from ..predictions import Predictions
+from .geometry import (
+    candidate_pairs,
     center_distance,
-    center_sampling_radius,
-    centerness,
+    center_sampling,
     level_ranges,
+    pair_levels,
     pair_ltrb,
     select_winners,
 )
-from .positives import centerness_losses, positive_statistics
-from .structures import Explanation, GroundTruth, Predictions
+from .hard import CENTERNESS, Assignment, HardAssignment
 
 __all__ = ["FCOS"]
 
 
 @LABEL_ASSIGNMENT_REGISTRY.register()
-class FCOS(LabelAssignment):
-    """FCOS's labels and losses: center sampling, GIoU, center-ness beside the boxes.
+class FCOS(HardAssignment):
+    """FCOS's labels and losses: center sampling, GIoU, center-ness on the box tower.
 
-    An object's candidates lie inside its box, near its center, on the levels whose range its
-    greatest distance falls in (both ends included). A location that is a candidate of several
-    objects learns the smallest; of equal areas the first object of the image wins. An object
-    without a candidate is not learned, as published; the statistics count such objects.
+    An object's candidates lie inside its box, near its center, on the levels whose range contains
+    its greatest distance (both ends included). A location that is a candidate of several objects
+    learns the smallest; of equal areas the first object of the image wins. An object without a
+    candidate is not learned, as published; the statistics count such objects.
     """
 
-    uses_centerness = True
+    extra_outputs = (CENTERNESS,)
+    head_options: ClassVar = {"LOCATION_OFFSET": 0.5, "OBJECTNESS": "none", "PRIOR_PROB": 0.01}
+    min_box_weight = 1e-6
 
     @configurable
     def __init__(self, *, center_sampling_radius: float | None = 1.5) -> None:
@@ -47,58 +50,35 @@ class FCOS(LabelAssignment):
         self.center_sampling_radius = center_sampling_radius
 
     @classmethod
+    def default_options(cls) -> CfgNode:
+        node = CfgNode()
+        # Candidates lie within this radius of the object's center, in strides; False: anywhere
+        # inside the box.
+        node.CENTER_SAMPLING = True
+        node.CENTER_SAMPLING_RADIUS = 1.5
+        return node
+
+    @classmethod
+    def allowed_options(cls) -> dict[str, Rule]:
+        return {"CENTER_SAMPLING_RADIUS": above(0)}
+
+    @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {
-            "center_sampling_radius": center_sampling_radius(cfg, "FCOS"),
-        }
+        return center_sampling(cfg.MODEL.LABEL_ASSIGNMENT.FCOS)
 
-    def forward(
-        self, predictions: Predictions, grid: Grid, gt: GroundTruth
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """``loss_cls``, ``loss_box``, ``loss_centerness``, and what the log shows."""
-        pairs, _, winners = self.assign(grid, gt)
-        positives = pairs.select(winners)
-        losses, target = centerness_losses(predictions, grid, gt, positives)
-        statistics = positive_statistics(gt, pairs, positives)
-        statistics["mean_centerness"] = target.sum() / max(1, len(target))
-        return losses, statistics
-
-    @torch.no_grad()
-    def assign(self, grid: Grid, gt: GroundTruth) -> tuple[Pairs, Tensor, Tensor]:
-        """Which locations learn which objects.
-
-        Returns:
-            The P pairs inside boxes, (P,) whether each is a candidate, and (Q,) ascending indices
-            of those that are learned.
-        """
-        pairs = inside_pairs(gt.boxes, gt.image_index, grid)
+    def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
+        ranges = level_ranges(grid.strides)
+        radius = self.center_sampling_radius
+        pairs = candidate_pairs(grid, gt, center_radius=radius, size_ranges=ranges)
         ltrb = pair_ltrb(pairs, grid, gt)
-        levels = grid.location_levels.index_select(0, pairs.locations)
-        ranges = ltrb.new_tensor(level_ranges(grid.strides))
-        low, high = ranges.index_select(0, levels).unbind(dim=1)
+        low, high = ltrb.new_tensor(ranges).index_select(0, pair_levels(pairs, grid)).unbind(dim=1)
         size = ltrb.amax(dim=1)
-        # The nearest location of an object that has none inside is no candidate.
         is_candidate = (ltrb.amin(dim=1) > 0) & (size >= low) & (size <= high)
-        if self.center_sampling_radius is not None:
-            is_candidate &= center_distance(pairs, grid, gt) < self.center_sampling_radius
-        area = (gt.boxes[:, 2:] - gt.boxes[:, :2]).prod(dim=1).index_select(0, pairs.objects)
-        winners = select_winners(
-            (-area).masked_fill(~is_candidate, -torch.inf),
-            pairs,
-            len(gt.counts) * grid.num_locations,
+        if radius is not None:
+            is_candidate &= center_distance(pairs, grid, gt) < radius
+        values = (-gt.areas).index_select(0, pairs.objects).masked_fill(~is_candidate, -torch.inf)
+        return Assignment(
+            pairs=pairs,
+            winners=select_winners(values, pairs, len(gt.counts) * grid.num_locations),
+            maps={"candidate": is_candidate.to(ltrb)},
         )
-        return pairs, is_candidate, winners
-
-    @torch.no_grad()
-    def explain(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Explanation:
-        """The candidates, those that are learned, and the center-ness target of these."""
-        pairs, is_candidate, winners = self.assign(grid, gt)
-        target = centerness(pair_ltrb(pairs, grid, gt))
-        label = torch.zeros_like(target)
-        label[winners] = 1
-        maps = {
-            "candidate": is_candidate.to(target),
-            "label": label,
-            "center-ness": label * target,
-        }
-        return Explanation(pairs=pairs, maps=maps, primary="label")

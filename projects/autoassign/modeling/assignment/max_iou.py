@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..grid import Grid
-from .structures import GroundTruth
+from ..ground_truth import GroundTruth
 
 __all__ = ["max_iou"]
 
@@ -82,7 +82,7 @@ def _chunks(counts: Tensor, device: torch.device) -> list[tuple[Tensor, int]]:
     """Tiles with candidates, most candidates first, in chunks of bounded work."""
     at_once = _PAIRS_AT_ONCE_CPU if device.type == "cpu" else _PAIRS_AT_ONCE_GPU
     sorted_counts, order = counts.sort(descending=True)
-    remaining = sorted_counts.tolist()  # the only synchronisation, once a batch
+    remaining = sorted_counts.tolist()  # one synchronisation for all tiles
     chunks, start = [], 0
     while start < len(remaining) and remaining[start] > 0:
         size = max(1, at_once // (64 * remaining[start]))

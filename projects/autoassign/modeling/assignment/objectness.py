@@ -1,4 +1,4 @@
-"""Explicit objectness: a logit that learns where objects are from a label of its own."""
+"""Explicit objectness: a logit supervised by whether a location lies inside any box."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import torch
 from fvcore.nn import sigmoid_focal_loss_jit
 from torch import Tensor
 
-from ..grid import Grid, inside_pairs
-from .base import mean_over_workers
-from .structures import GroundTruth
+from ..grid import Grid
+from ..ground_truth import GroundTruth
+from ..pairs import inside_pairs
+from .workers import mean_over_workers
 
 __all__ = ["explicit_objectness_loss"]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from autoassign.modeling.assignment import GroundTruth, Predictions
+from autoassign.modeling import GroundTruth, Predictions
 
 SIZES = ((2, 3), (1, 2))
 
@@ -24,15 +24,24 @@ def levels(channels: int, dtype: torch.dtype = torch.float32) -> list[torch.Tens
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_becomes_float32(dtype):
-    predictions = Predictions.from_levels(levels(3, dtype), levels(4, dtype), levels(1, dtype))
+    predictions = Predictions.from_levels(
+        cls_logits=levels(3, dtype),
+        ltrb=levels(4, dtype),
+        obj_logits=levels(1, dtype),
+        extra={"ctr": levels(1, dtype)},
+    )
     assert predictions.cls_logits.dtype == torch.float32
     assert predictions.ltrb.dtype == torch.float32
     assert predictions.obj_logits.dtype == torch.float32
+    assert predictions.extra["ctr"].dtype == torch.float32
 
 
 def test_levels_are_flattened_one_after_another():
     predictions = Predictions.from_levels(
-        levels(3, torch.float64), levels(4, torch.float64), levels(1, torch.float64)
+        cls_logits=levels(3, torch.float64),
+        ltrb=levels(4, torch.float64),
+        obj_logits=levels(1, torch.float64),
+        extra={"shape": levels(2, torch.float64)},
     )
     assert predictions.cls_logits.shape == (2, 8, 3)
     assert predictions.ltrb.shape == (2, 8, 4)
@@ -42,10 +51,11 @@ def test_levels_are_flattened_one_after_another():
     assert predictions.cls_logits[1, :, 2].tolist() == [1200 + x for x in places]
     assert predictions.ltrb[0, :, 3].tolist() == [300 + x for x in places]
     assert predictions.obj_logits[1].tolist() == [1000 + x for x in places]
+    assert predictions.extra["shape"][1, :, 1].tolist() == [1100 + x for x in places]
 
 
 def test_head_without_objectness():
-    assert Predictions.from_levels(levels(3), levels(4), None).obj_logits is None
+    assert Predictions.from_levels(cls_logits=levels(3), ltrb=levels(4)).obj_logits is None
 
 
 def instances(boxes: list[list[float]], classes: list[int]) -> Instances:

@@ -1,0 +1,188 @@
+"""Pairs of objects and locations, enumerated by arithmetic on the regular grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .grid import Grid
+
+__all__ = ["Pairs", "inside_pairs", "nearest_pairs"]
+
+_FALLBACKS = ("none", "finest", "each_level")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs of an object and a location, sorted by object, then level, row and column.
+
+    Attributes:
+        objects: (P,) index of the object among all objects of the batch.
+        locations: (P,) index of the location within its image, 0..R-1.
+        batch_locations: (P,) index of the location within the batch, image · R + location.
+        is_fallback: (M,) whether the object has no location inside its box, so that its pairs
+            are fallbacks.
+    """
+
+    objects: Tensor
+    locations: Tensor
+    batch_locations: Tensor
+    is_fallback: Tensor
+
+    @classmethod
+    def from_indices(
+        cls, objects: Tensor, locations: Tensor, image_index: Tensor, grid: Grid
+    ) -> Pairs:
+        """Pairs of (P,) objects, ascending, and (P,) locations; (M,) image of each object."""
+        shift = image_index.index_select(0, objects) * grid.num_locations
+        return cls(
+            objects=objects,
+            locations=locations,
+            batch_locations=locations + shift,
+            is_fallback=torch.zeros_like(image_index, dtype=torch.bool),
+        )
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def select(self, index: Tensor) -> Pairs:
+        """The pairs at (Q,) ascending indices, in their order."""
+        return Pairs(
+            objects=self.objects.index_select(0, index),
+            locations=self.locations.index_select(0, index),
+            batch_locations=self.batch_locations.index_select(0, index),
+            is_fallback=self.is_fallback,
+        )
+
+
+@torch.no_grad()
+def inside_pairs(
+    boxes: Tensor, image_index: Tensor, grid: Grid, *, fallback: str = "finest"
+) -> Pairs:
+    """All pairs of an object and a location strictly inside its box.
+
+    On a regular grid the locations inside a box are a rectangle of indices per level, so the
+    pairs follow from arithmetic, at the cost of the pairs alone.
+
+    Args:
+        boxes: (M, 4) boxes of the whole batch, xyxy in pixels; or (M, L, 4), one box for each
+            level. A box with x1 > x2 or y1 > y2 contains nothing.
+        image_index: (M,) image of each object.
+        grid: the locations of an image.
+        fallback: what an object without any location inside is paired with: "none", the location
+            of the "finest" level nearest to the center of its box, or the nearest location of
+            "each_level".
+    """
+    if fallback not in _FALLBACKS:
+        raise ValueError(f"fallback is {fallback!r}; it must be one of: {', '.join(_FALLBACKS)}")
+    if boxes.dim() == 2:
+        boxes = boxes[:, None]
+    first, count = _index_ranges(boxes, grid)  # (M, L, 2), columns and rows
+    is_fallback = count.prod(dim=-1).sum(dim=1) == 0
+    if fallback == "none":
+        is_fallback = torch.zeros_like(is_fallback)
+    else:
+        levels = slice(0, 1) if fallback == "finest" else slice(None)
+        nearest = _nearest_index(boxes, grid)[:, levels]
+        first[:, levels] = torch.where(is_fallback[:, None, None], nearest, first[:, levels])
+        count[:, levels] = count[:, levels].masked_fill(is_fallback[:, None, None], 1)
+
+    # One run of consecutive locations per row of each object's rectangle on each level.
+    columns, rows = count.flatten(0, 1).unbind(dim=-1)  # (M·L,)
+    rectangles, row = _expand(rows)
+    width, height = grid.level_sizes.unbind(dim=1)
+    level_start = (width * height).cumsum(0) - width * height
+    corner = level_start + first[..., 1] * width + first[..., 0]  # (M, L)
+    level = rectangles % len(grid.strides)
+    run_start = corner.flatten()[rectangles] + row * width[level]
+    run_object = torch.div(rectangles, len(grid.strides), rounding_mode="floor")
+    run_shift = image_index[run_object] * grid.num_locations
+
+    runs, column = _expand(columns[rectangles])
+    locations = run_start.index_select(0, runs) + column
+    return Pairs(
+        objects=run_object.index_select(0, runs),
+        locations=locations,
+        batch_locations=locations + run_shift.index_select(0, runs),
+        is_fallback=is_fallback,
+    )
+
+
+@torch.no_grad()
+def nearest_pairs(boxes: Tensor, image_index: Tensor, grid: Grid, k: int) -> Pairs:
+    """The k locations of each level that are nearest to the center of each box.
+
+    Of equally near locations the one of the lower index is taken; a level of fewer than k
+    locations gives all of them. The cost is that of k × k locations for each object and level.
+
+    Args:
+        boxes: (M, 4) boxes of the whole batch, xyxy in pixels.
+        image_index: (M,) image of each object.
+        grid: the locations of an image.
+        k: at least 1.
+    """
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    per_level = [
+        start + _nearest_on_level(centers / stride - grid.offset, size, k)
+        for start, stride, size in zip(grid.level_starts, grid.strides, grid.sizes, strict=True)
+    ]
+    locations = torch.cat(per_level, dim=1)  # (M, candidates)
+    objects = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(locations)
+    return Pairs.from_indices(objects.flatten(), locations.flatten(), image_index, grid)
+
+
+def _expand(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Index i repeated counts[i] times, and the number of each repetition from 0."""
+    owner = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    starts = counts.cumsum(0) - counts
+    number = torch.arange(len(owner), device=counts.device) - starts.index_select(0, owner)
+    return owner, number
+
+
+def _index_ranges(boxes: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """First index and number of indices strictly inside (M, L or 1, 4) boxes: two (M, L, 2)."""
+    strides = grid.level_strides[:, None]
+    sizes = grid.level_sizes.to(boxes.dtype)
+    first = ((boxes[..., :2] / strides - grid.offset).floor() + 1).clamp(min=0)
+    last = torch.minimum((boxes[..., 2:] / strides - grid.offset).ceil() - 1, sizes - 1)
+    # An empty range may begin far outside the grid: only its length is used, as 0.
+    count = (last - first + 1).clamp(min=0)
+    return torch.minimum(first, sizes).long(), count.long()
+
+
+def _nearest_index(boxes: Tensor, grid: Grid) -> Tensor:
+    """(M, L, 2) column and row of the location of each level nearest to the box center."""
+    centers = (boxes[..., :2] + boxes[..., 2:]) / 2
+    nearest = (centers / grid.level_strides[:, None] - grid.offset).round().clamp(min=0)
+    return torch.minimum(nearest, grid.level_sizes.to(boxes.dtype) - 1).long()
+
+
+def _nearest_on_level(centers: Tensor, size: tuple[int, int], k: int) -> Tensor:
+    """(M, min(k, H · W)) ascending indices of the locations nearest to each center on a level.
+
+    A location whose column is not among the k nearest columns has k locations of its own row that
+    are nearer, and so for rows: the k nearest locations lie in k columns and k rows.
+
+    Args:
+        centers: (M, 2) x and y in strides from the first location.
+        size: (height, width) of the level.
+        k: at least 1.
+    """
+    height, width = size
+    columns = _nearest_indices(centers[:, 0], width, k)
+    rows = _nearest_indices(centers[:, 1], height, k)
+    dx = (columns - centers[:, :1]).square()
+    dy = (rows - centers[:, 1:]).square()
+    distance = (dy[:, :, None] + dx[:, None]).flatten(1)
+    locations = (rows[:, :, None] * width + columns[:, None]).flatten(1)
+    order = distance.argsort(dim=1, stable=True)[:, :k]
+    return locations.gather(1, order).sort(dim=1).values
+
+
+def _nearest_indices(centers: Tensor, length: int, k: int) -> Tensor:
+    """(M, min(k, length)) the ascending indices 0..length-1 nearest to each center."""
+    count = min(k, length)
+    first = (centers - count / 2).ceil().clamp(0, length - count).long()
+    return first[:, None] + torch.arange(count, device=centers.device)
