@@ -1,11 +1,20 @@
 """A small generated dataset, and one whole training that several tests look at."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from training_runs import run
 
 from autoassign.data.shapes import generate_shapes
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statistics_of_every_iteration() -> Iterator[None]:
+    """The runs here are shorter than the 20 iterations between two statistics."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("autoassign.modeling.detector._STATISTICS_PERIOD", 1)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,16 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 from training_runs import CONFIG, SMALL_RUN
 
 from autoassign.engine import launch
-from autoassign.modeling import Grid
-from autoassign.modeling.assignment import (
-    ATSS,
-    DSLA,
-    FCOS,
-    AutoAssign,
-    GroundTruth,
-    LabelAssignment,
-    Predictions,
-)
+from autoassign.modeling import Grid, GroundTruth, LabelAssignment, Predictions
+from autoassign.modeling.assignment import ATSS, DSLA, FCOS, AutoAssign
 
 REPOSITORY = Path(__file__).parents[2]
 GRID = Grid((8, 16), ((8, 10), (4, 5)), torch.device("cpu"))

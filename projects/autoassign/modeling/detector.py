@@ -139,7 +139,7 @@ class PointDetector(DenseDetector):
         if storage and (storage.iter + 1) % _STATISTICS_PERIOD == 0:
             values = torch.stack([value.float() for value in statistics.values()]).tolist()
             for name, value in zip(statistics, values, strict=True):
-                storage.put_scalar(f"assignment/{name}", value, smoothing_hint=False)
+                storage.put_scalar(f"assignment/{name}", value)
         return losses
 
     def forward_inference(
