@@ -88,10 +88,10 @@ def measure(strategy: str, num_objects: int, box_scale: float) -> LossRow:
     """One row; call it in a process of its own, which has not forgotten an earlier peak."""
     tiny = make_loss_inputs(2, image_size=(128, 128))
     subject = Subject.build(strategy, tiny.num_classes)
-    _time(lambda: _loss(subject, tiny))
+    _time(lambda: loss_of(subject, tiny))
     inputs = make_loss_inputs(num_objects, box_scale=box_scale)
     before = _peak_memory_mb()
-    _time(lambda: _loss(subject, inputs))
+    _time(lambda: loss_of(subject, inputs))
     peak_mb = _peak_memory_mb() - before
 
     losses: list[tuple[float, float]] = []
@@ -99,7 +99,7 @@ def measure(strategy: str, num_objects: int, box_scale: float) -> LossRow:
     start = time.perf_counter()
     while len(losses) < _MAX_REPEATS and time.perf_counter() - start < _MAX_SECONDS:
         floors.append(sum(_time(lambda: _floor(subject, inputs))))
-        losses.append(_time(lambda: _loss(subject, inputs)))
+        losses.append(_time(lambda: loss_of(subject, inputs)))
     forward, backward = zip(*losses, strict=True)
     return LossRow(
         strategy=strategy,
@@ -112,7 +112,7 @@ def measure(strategy: str, num_objects: int, box_scale: float) -> LossRow:
     )
 
 
-def _loss(subject: Subject, inputs: LossInputs) -> Tensor:
+def loss_of(subject: Subject, inputs: LossInputs) -> Tensor:
     grid = make_grid(
         inputs.strides,
         tuple((x.shape[2], x.shape[3]) for x in inputs.cls_logits),
