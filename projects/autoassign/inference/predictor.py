@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,10 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
-from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from ..checkpoint import PointCheckpointer
-from ..engine.setup import check_weights_exist, use_cpu_without_cuda
+from ..checkpoint import PointCheckpointer, local_weight_file, read_weight_file
+from ..engine.setup import use_cpu_without_cuda
 from ..runs.class_names import class_metadata
 
 __all__ = ["Predictor"]
@@ -82,9 +80,11 @@ class Predictor:
         cfg.defrost()
         if use_cpu_without_cuda(cfg):
             logger.info("No CUDA device is available: predicting on the CPU.")
-        weights = _existing_file(cfg.MODEL.WEIGHTS)
+        if not cfg.MODEL.WEIGHTS:
+            raise ValueError("MODEL.WEIGHTS is empty: name the weights of a trained detector")
+        local_weight_file(cfg.MODEL.WEIGHTS)  # fails before the model is built
         if cfg.MODEL.POINT_HEAD.NUM_CLASSES == 0:
-            cfg.MODEL.POINT_HEAD.NUM_CLASSES = _num_classes_of(weights)
+            cfg.MODEL.POINT_HEAD.NUM_CLASSES = _num_classes_of(cfg.MODEL.WEIGHTS)
         self.batch_size = batch_size
         self.metadata = class_metadata(cfg, cfg.MODEL.POINT_HEAD.NUM_CLASSES, class_names)
         left_out = _classes_left_out(self.metadata.thing_classes, classes)
@@ -151,16 +151,6 @@ class _CompleteCheckpointer(PointCheckpointer):
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model, skip_mismatched=True)  # the sentence here speaks of prediction
 
-    def _load_file(self, filename: str) -> Any:
-        try:
-            checkpoint = super()._load_file(filename)
-        except Exception as error:
-            raise _not_a_checkpoint(filename, error) from error
-        model = checkpoint["model"]
-        if not isinstance(model, Mapping) or not all(map(_is_tensor, model.values())):
-            raise ValueError(f"{filename} is no checkpoint: it holds something else than tensors")
-        return checkpoint
-
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         incompatible = super()._load_model(checkpoint)
         for name, in_file, in_model in incompatible.incorrect_shapes:
@@ -205,38 +195,10 @@ def _check(cfg: CfgNode) -> None:
         )
 
 
-def _existing_file(weights: str) -> str:
-    """The local path of ``MODEL.WEIGHTS``."""
-    if not weights:
-        raise ValueError("MODEL.WEIGHTS is empty: name the weights of a trained detector")
-    check_weights_exist(weights)
-    try:
-        # "?matching_heuristics=True" is detectron2's.
-        path = PathManager.get_local_path(weights.split("?")[0])
-    except OSError as error:
-        raise OSError(f"MODEL.WEIGHTS: {weights} cannot be fetched: {error}") from error
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"MODEL.WEIGHTS: {weights} does not exist")
-    return path
-
-
-def _not_a_checkpoint(file: str, error: Exception) -> ValueError:
-    """For whatever unpickling raises: that can be any exception, and its text misleads."""
-    return ValueError(f"{file} cannot be read as a checkpoint ({type(error).__name__})")
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, torch.Tensor | np.ndarray)
-
-
 def _num_classes_of(weights: str) -> int:
     try:
-        checkpoint = torch.load(weights, map_location="cpu")
-    except Exception as error:
-        raise _not_a_checkpoint(weights, error) from error
-    try:
-        return len(checkpoint.get("model", checkpoint)["head.cls_score.bias"])
-    except (AttributeError, KeyError, TypeError) as error:
+        return len(read_weight_file(weights)["model"]["head.cls_score.bias"])
+    except KeyError as error:
         raise ValueError(
             f"MODEL.POINT_HEAD.NUM_CLASSES is 0, and it cannot be taken from {weights}: there is "
             "no tensor head.cls_score.bias in it, as the weights of a trained detector have"
