@@ -132,7 +132,11 @@ def test_evaluation_without_a_test_dataset_is_an_error(shapes, tmp_path):
         ("SOLVER.OPTIMIZER", "ADAM", "SGD, ADAMW"),
         ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "global", "value, norm, full_model"),
         ("DATASETS.CUSTOM.FORMAT", "yolo", "coco, voc"),
-        ("TEST.BEST_METRIC", "bbox/ap", "AP, AP50, AP75, APs, APm, APl, AP-disc"),
+        (
+            "TEST.BEST_METRIC",
+            "bbox/ap",
+            "bbox/AP, bbox/AP50, bbox/AP75, bbox/APs, bbox/APm, bbox/APl, bbox/AP-disc",
+        ),
     ],
 )
 def test_a_wrong_value_stops_the_run_before_the_data_is_loaded(

@@ -7,10 +7,11 @@ import os
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase, hooks
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..evaluation import metric_names
 
 __all__ = ["AveragedWeights", "BestCheckpointer", "best_metric", "check_average_options"]
 
@@ -94,12 +95,10 @@ def best_metric(cfg: CfgNode) -> str:
     Raises:
         ValueError: the evaluation gives no such metric.
     """
-    classes = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get("thing_classes", ())
-    metrics = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AP-{name}" for name in classes)]
-    if cfg.TEST.BEST_METRIC not in [f"bbox/{metric}" for metric in metrics]:
+    metrics = metric_names(cfg.DATASETS.TEST[0])
+    if cfg.TEST.BEST_METRIC not in metrics:
         raise ValueError(
-            f"TEST.BEST_METRIC is '{cfg.TEST.BEST_METRIC}'; it may be bbox/ and one of: "
-            f"{', '.join(metrics)}"
+            f"TEST.BEST_METRIC is '{cfg.TEST.BEST_METRIC}'; it may be one of: {', '.join(metrics)}"
         )
     if len(cfg.DATASETS.TEST) == 1:
         return cfg.TEST.BEST_METRIC

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from ..checkpoint import PointCheckpointer
 from ..data import CheckedDatasetMapper
-from ..evaluation import FastCOCOEvaluator
+from ..evaluation import build_evaluator
 from .evolution_hook import EvolutionRecorder
 from .hooks import AveragedWeights, BestCheckpointer, best_metric, check_average_options
 from .optimizer import build_optimizer
@@ -134,8 +134,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """COCO metrics for every dataset."""
+        """See :func:`autoassign.evaluation.build_evaluator`."""
         folder = os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
             folder = os.path.join(folder, dataset_name)
-        return FastCOCOEvaluator(dataset_name, tasks=("bbox",), output_dir=folder)
+        return build_evaluator(cfg, dataset_name, folder)

@@ -1,5 +1,14 @@
-"""Evaluators."""
+"""Evaluators, chosen by the dataset."""
 
+from .build import build_evaluator, metric_names
 from .coco import FastCOCOEvaluator
+from .voc import VOCEvaluator
+from .widerface import WiderFaceEvaluator
 
-__all__ = ["FastCOCOEvaluator"]
+__all__ = [
+    "FastCOCOEvaluator",
+    "VOCEvaluator",
+    "WiderFaceEvaluator",
+    "build_evaluator",
+    "metric_names",
+]
