@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torchvision.ops import generalized_box_iou_loss
 
 __all__ = [
     "bce_loss",
@@ -133,8 +132,18 @@ def bce_loss(
 
 
 def giou_loss(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
-    """(P,) 1 - GIoU of the (P, 4) boxes of the same row, xyxy in pixels; differentiable."""
-    return generalized_box_iou_loss(boxes, gt_boxes, eps=torch.finfo(boxes.dtype).eps)
+    """(P,) 1 - GIoU of the (P, 4) boxes of the same row, xyxy in pixels; differentiable.
+
+    Source: arXiv 1902.09630. torchvision's generalized_box_iou_loss selects overlapping boxes by
+    a mask, which waits for the GPU.
+    """
+    eps = torch.finfo(boxes.dtype).eps
+    intersection, union = _intersection_and_union(boxes, gt_boxes)
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
+    gt_x1, gt_y1, gt_x2, gt_y2 = gt_boxes.unbind(dim=1)
+    width = torch.maximum(x2, gt_x2) - torch.minimum(x1, gt_x1)
+    hull = width * (torch.maximum(y2, gt_y2) - torch.minimum(y1, gt_y1))
+    return 1 - intersection / (union + eps) + (hull - union) / (hull + eps)
 
 
 def iou_log_loss(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
@@ -144,12 +153,19 @@ def iou_log_loss(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
 
 def paired_iou(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
     """(P,) IoU of each box with the one of the same row, both (P, 4) xyxy; differentiable."""
-    overlap = torch.minimum(boxes[:, 2:], gt_boxes[:, 2:]) - torch.maximum(
-        boxes[:, :2], gt_boxes[:, :2]
-    )
-    intersection = overlap.clamp(min=0).prod(dim=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) + (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(1)
-    return intersection / (areas - intersection).clamp(min=torch.finfo(boxes.dtype).tiny)
+    intersection, union = _intersection_and_union(boxes, gt_boxes)
+    return intersection / union.clamp(min=torch.finfo(boxes.dtype).tiny)
+
+
+def _intersection_and_union(boxes: Tensor, gt_boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """(P,) areas in pixels²."""
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
+    gt_x1, gt_y1, gt_x2, gt_y2 = gt_boxes.unbind(dim=1)
+    width = (torch.minimum(x2, gt_x2) - torch.maximum(x1, gt_x1)).clamp(min=0)
+    height = (torch.minimum(y2, gt_y2) - torch.maximum(y1, gt_y1)).clamp(min=0)
+    intersection = width * height
+    areas = (x2 - x1) * (y2 - y1) + (gt_x2 - gt_x1) * (gt_y2 - gt_y1)
+    return intersection, areas - intersection
 
 
 def class_logits_at(cls_logits: Tensor, index: Tensor) -> Tensor:

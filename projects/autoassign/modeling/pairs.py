@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .grid import Grid
 
-__all__ = ["Pairs", "inside_pairs", "nearest_pairs"]
+__all__ = ["Pairs", "inside_pair_chunks", "inside_pairs", "nearest_pairs"]
 
 _FALLBACKS = ("none", "finest", "each_level")
 
@@ -57,7 +57,6 @@ class Pairs:
         )
 
 
-@torch.no_grad()
 def inside_pairs(
     boxes: Tensor, image_index: Tensor, grid: Grid, *, fallback: str = "finest"
 ) -> Pairs:
@@ -75,6 +74,33 @@ def inside_pairs(
             of the "finest" level nearest to the center of its box, or the nearest location of
             "each_level".
     """
+    ((_, pairs),) = inside_pair_chunks(boxes, image_index, grid, fallback=fallback)
+    return pairs
+
+
+@torch.no_grad()
+def inside_pair_chunks(
+    boxes: Tensor,
+    image_index: Tensor,
+    grid: Grid,
+    *,
+    fallback: str = "finest",
+    max_pairs: float = float("inf"),
+) -> list[tuple[slice, Pairs]]:
+    """The pairs of :func:`inside_pairs`, some consecutive objects at a time.
+
+    The numbers of pairs are copied to the host, once: all that follows knows its size.
+
+    Args:
+        boxes: see :func:`inside_pairs`, as for the arguments not mentioned here.
+        image_index: (M,).
+        grid: the locations.
+        fallback: as above.
+        max_pairs: of a chunk; an object with more is a chunk of its own.
+
+    Returns:
+        The objects of each chunk and their pairs; at least one chunk.
+    """
     if fallback not in _FALLBACKS:
         raise ValueError(f"fallback is {fallback!r}; it must be one of: {', '.join(_FALLBACKS)}")
     if boxes.dim() == 2:
@@ -89,25 +115,26 @@ def inside_pairs(
         first[:, levels] = torch.where(is_fallback[:, None, None], nearest, first[:, levels])
         count[:, levels] = count[:, levels].masked_fill(is_fallback[:, None, None], 1)
 
-    # One run of consecutive locations per row of each object's rectangle on each level.
-    columns, rows = count.flatten(0, 1).unbind(dim=-1)  # (M·L,)
-    rectangles, row = _expand(rows)
+    columns, rows = count.unbind(dim=-1)  # (M, L)
+    rows = rows * (columns > 0)
+    num_rows, num_pairs = torch.stack((rows.sum(1), (rows * columns).sum(1))).tolist()
     width, height = grid.level_sizes.unbind(dim=1)
     level_start = (width * height).cumsum(0) - width * height
-    corner = level_start + first[..., 1] * width + first[..., 0]  # (M, L)
-    level = rectangles % len(grid.strides)
-    run_start = corner.flatten()[rectangles] + row * width[level]
-    run_object = torch.div(rectangles, len(grid.strides), rounding_mode="floor")
-    run_shift = image_index[run_object] * grid.num_locations
-
-    runs, column = _expand(columns[rectangles])
-    locations = run_start.index_select(0, runs) + column
-    return Pairs(
-        objects=run_object.index_select(0, runs),
-        locations=locations,
-        batch_locations=locations + run_shift.index_select(0, runs),
-        is_fallback=is_fallback,
-    )
+    corner = level_start + first[..., 1] * width + first[..., 0]
+    chunks = []
+    for part in _slices(num_pairs, max_pairs):
+        pairs = _expand_rectangles(
+            corner[part],
+            columns[part],
+            rows[part],
+            width,
+            sum(num_rows[part]),
+            sum(num_pairs[part]),
+        )
+        objects = pairs[0] + part.start
+        shift = image_index.index_select(0, objects) * grid.num_locations
+        chunks.append((part, Pairs(objects, pairs[1], pairs[1] + shift, is_fallback)))
+    return chunks
 
 
 @torch.no_grad()
@@ -133,11 +160,45 @@ def nearest_pairs(boxes: Tensor, image_index: Tensor, grid: Grid, k: int) -> Pai
     return Pairs.from_indices(objects.flatten(), locations.flatten(), image_index, grid)
 
 
-def _expand(counts: Tensor) -> tuple[Tensor, Tensor]:
+def _slices(sizes: list[int], most: float) -> list[slice]:
+    """Consecutive items whose sizes add up to at most ``most``, or single ones; at least one."""
+    starts, total = [0], 0
+    for index, size in enumerate(sizes):
+        if total + size > most and index > starts[-1]:
+            starts.append(index)
+            total = 0
+        total += size
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(sizes)], strict=True)]
+
+
+def _expand_rectangles(
+    corner: Tensor, columns: Tensor, rows: Tensor, width: Tensor, num_rows: int, num_pairs: int
+) -> tuple[Tensor, Tensor]:
+    """(P,) objects and locations of all cells of one rectangle for each object and level.
+
+    Args:
+        corner: (m, L) location of each rectangle's first cell.
+        columns: (m, L) its number of columns.
+        rows: (m, L) its number of rows.
+        width: (L,) columns of each level.
+        num_rows: of all rectangles.
+        num_pairs: P.
+    """
+    num_levels = len(width)
+    # One run of consecutive locations per row of each rectangle.
+    rectangles, row = _expand(rows.flatten(), num_rows)
+    run_start = corner.flatten()[rectangles] + row * width[rectangles % num_levels]
+    run_object = torch.div(rectangles, num_levels, rounding_mode="floor")
+    runs, column = _expand(columns.flatten()[rectangles], num_pairs)
+    return run_object.index_select(0, runs), run_start.index_select(0, runs) + column
+
+
+def _expand(counts: Tensor, total: int) -> tuple[Tensor, Tensor]:
     """Index i repeated counts[i] times, and the number of each repetition from 0."""
-    owner = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    index = torch.arange(len(counts), device=counts.device)
+    owner = index.repeat_interleave(counts, output_size=total)
     starts = counts.cumsum(0) - counts
-    number = torch.arange(len(owner), device=counts.device) - starts.index_select(0, owner)
+    number = torch.arange(total, device=counts.device).sub_(starts.index_select(0, owner))
     return owner, number
 
 

@@ -153,7 +153,7 @@ def test_weights_equal_oracle(scenario):
     predictions = case.predictions(case.leaves())
     weights = assignment.pair_weights(predictions, GRID, gt)
     pairs = weights.pairs
-    negative = assignment.negative_weights(predictions, GRID, gt, pairs)
+    negative = assignment.negative_weights(predictions, GRID, gt, [pairs])
 
     _, expected = run_oracle(case)
     positive = torch.zeros(len(gt.boxes), GRID.num_locations, dtype=torch.float64)

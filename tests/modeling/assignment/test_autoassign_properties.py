@@ -81,7 +81,7 @@ def test_best_location_of_every_object_has_no_negative_weight(dtype):
     gt, leaves = case.ground_truth(dtype), case.leaves(dtype)
     assignment, predictions = case.assignment(dtype), case.predictions(leaves)
     pairs = assignment.pair_weights(predictions, GRID, gt).pairs
-    negative = assignment.negative_weights(predictions, GRID, gt, pairs)
+    negative = assignment.negative_weights(predictions, GRID, gt, [pairs])
     assert negative.min() >= 0
     assert negative.max() == 1
 
@@ -103,7 +103,7 @@ def test_negative_weight_is_one_outside_boxes_and_for_other_classes():
     gt, predictions = case.ground_truth(), case.predictions(case.leaves())
     assignment = case.assignment()
     pairs = assignment.pair_weights(predictions, GRID, gt).pairs
-    negative = assignment.negative_weights(predictions, GRID, gt, pairs)[0]
+    negative = assignment.negative_weights(predictions, GRID, gt, [pairs])[0]
     own = torch.zeros_like(negative, dtype=torch.bool)
     own[pairs.locations, gt.classes[pairs.objects]] = True
     assert negative[~own].eq(1).all()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autoassign.modeling import build_label_assignment
 from autoassign.modeling.assignment import AutoAssign, segment_sum
-from autoassign.modeling.assignment.autoassign import PairWeights
+from autoassign.modeling.assignment.autoassign_pairs import PairWeights
 
 OBJECTS = [[(5, 5, 50, 40, 1), (20, 10, 45, 45, 1), (8, 3, 20, 50, 0)], [], [(9, 9, 3, 3, 2)]]
 CASE = make_case(OBJECTS)

@@ -69,6 +69,7 @@ class LossRow:
         strategy: name of the label assignment.
         objects: objects in each of the two images.
         box_scale: factor on the size of ordinary predicted boxes.
+        box_size: least and greatest side of the objects in pixels.
         forward_seconds: from the head's output to the losses.
         backward_seconds: from the losses to the gradients of the head's output.
         floor_seconds: forward and backward of the negative focal term alone, by autograd.
@@ -78,18 +79,24 @@ class LossRow:
     strategy: str
     objects: int
     box_scale: float
+    box_size: tuple[float, float]
     forward_seconds: float
     backward_seconds: float
     floor_seconds: float
     peak_mb: float
 
 
-def measure(strategy: str, num_objects: int, box_scale: float) -> LossRow:
+def measure(
+    strategy: str,
+    num_objects: int,
+    box_scale: float = 1.0,
+    box_size: tuple[float, float] = (10.0, 120.0),
+) -> LossRow:
     """One row; call it in a process of its own, which has not forgotten an earlier peak."""
     tiny = make_loss_inputs(2, image_size=(128, 128))
     subject = Subject.build(strategy, tiny.num_classes)
     _time(lambda: loss_of(subject, tiny))
-    inputs = make_loss_inputs(num_objects, box_scale=box_scale)
+    inputs = make_loss_inputs(num_objects, box_scale=box_scale, box_size=box_size)
     before = _peak_memory_mb()
     _time(lambda: loss_of(subject, inputs))
     peak_mb = _peak_memory_mb() - before
@@ -105,6 +112,7 @@ def measure(strategy: str, num_objects: int, box_scale: float) -> LossRow:
         strategy=strategy,
         objects=num_objects,
         box_scale=box_scale,
+        box_size=box_size,
         forward_seconds=median(forward),
         backward_seconds=median(backward),
         floor_seconds=median(floors),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from ...config import LABEL_ASSIGNMENT_REGISTRY, Rule, at_least, one_of
 from ..grid import Grid
 from ..ground_truth import GroundTruth
-from ..losses import class_logits_at, giou_loss, negative_focal_loss
-from ..pairs import Pairs, inside_pairs
+from ..losses import class_logits_at, giou_loss, logits_with_objectness, negative_focal_loss
+from ..pairs import Pairs, inside_pair_chunks
 from ..predictions import Predictions, decode
+from .autoassign_pairs import PairTerms, PairValues, PairWeights, gather
 from .geometry import pair_offsets
 from .interface import Explanation, LabelAssignment
 from .max_iou import max_iou
 from .segments import segment_logsumexp, segment_max, segment_sum
 from .workers import mean_over_workers
 
-__all__ = ["AutoAssign", "PairWeights"]
+__all__ = ["AutoAssign"]
 
 # τ of Eq. 9.
 _TEMPERATURE = 1 / 3
@@ -31,27 +32,12 @@ _EPS = 1e-12
 # Least |σ|, in strides: at σ = 0 the prior has no value.
 _MIN_SIGMA = 1e-2
 
+# Pairs processed at a time: few enough for a CPU's cache, enough to fill a GPU.
+_PAIRS_AT_ONCE_CPU = 2**16
+_PAIRS_AT_ONCE_GPU = 2**22
+
 _CENTER_WEIGHTINGS = ("none", "fixed", "shared", "category")
 _CONFIDENCE_WEIGHTINGS = ("none", "classification", "localization", "joint")
-
-
-@dataclass(frozen=True)
-class PairWeights:
-    """What AutoAssign decides about the P pairs of a batch; every tensor is (P,).
-
-    Attributes:
-        pairs: which object and location each entry speaks of.
-        log_center: log G, the center prior (Eq. 2).
-        log_joint: log P, the joint confidence of class and location (Eq. 7).
-        log_confidence: log C, the confidence weight (Eq. 9).
-        log_positive: log w⁺, the positive weight (Eq. 10); w⁺ sums to 1 over each object.
-    """
-
-    pairs: Pairs
-    log_center: Tensor
-    log_joint: Tensor
-    log_confidence: Tensor
-    log_positive: Tensor
 
 
 @LABEL_ASSIGNMENT_REGISTRY.register()
@@ -171,71 +157,81 @@ class AutoAssign(LabelAssignment):
         self, predictions: Predictions, grid: Grid, gt: GroundTruth
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """``loss_pos``, ``loss_neg``, ``loss_center`` if the prior is learned; statistics."""
-        weights = self.pair_weights(predictions, grid, gt)
-        objects = weights.pairs.objects
-        center = weights.log_center.exp()
-        center_sum = segment_sum(center, objects, len(gt.boxes))
+        at_once = _PAIRS_AT_ONCE_CPU if gt.boxes.device.type == "cpu" else _PAIRS_AT_ONCE_GPU
+        chunks = inside_pair_chunks(gt.boxes, gt.image_index, grid, max_pairs=at_once)
+        positive, center_sum, greatest = PairTerms.apply(
+            self.weigh,
+            chunks,
+            grid,
+            gt,
+            predictions.cls_logits,
+            predictions.obj_logits,
+            predictions.ltrb,
+            *self._object_priors(gt),
+        )
         center_sum = segment_sum(center_sum, gt.image_index, len(gt.counts))
         counts = gt.objects_per_image.to(center_sum)
         num_objects, prior_sum = mean_over_workers(torch.stack((counts.sum(), center_sum.sum())))
-
-        # -log Σ w⁺P of each object
-        positive = -segment_logsumexp(
-            weights.log_positive + weights.log_joint, objects, len(gt.boxes)
-        )
-        negative = negative_focal_loss(
-            predictions.cls_logits,
-            predictions.obj_logits,
-            self.negative_weights(predictions, grid, gt, weights.pairs)
-            if self.negative_weighting
-            else None,
-        )
+        weights = self.negative_weights(predictions, grid, gt, [pairs for _, pairs in chunks])
+        negative = negative_focal_loss(predictions.cls_logits, predictions.obj_logits, weights)
         losses = {
-            "loss_pos": self.pos_loss_weight * positive.sum() / num_objects.clamp(min=1),
+            "loss_pos": self.pos_loss_weight * positive / num_objects.clamp(min=1),
             "loss_neg": self.neg_loss_weight * negative / prior_sum.clamp(min=1),
         }
         if self.learns_prior:
             eps = torch.finfo(center_sum.dtype).eps
             center_ratio = counts / center_sum.clamp(min=eps)
             losses["loss_center"] = self.center_loss_weight * center_ratio.mean()
-        return losses, self._statistics(weights, gt)
+        return losses, self._statistics(chunks, greatest, gt)
 
     def pair_weights(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> PairWeights:
-        """Center prior, confidence and positive weight of every pair, differentiable."""
-        pairs = inside_pairs(gt.boxes, gt.image_index, grid)
-        log_center = self._log_center(grid, gt, pairs)
-        log_cls, log_loc = self._log_confidences(predictions, grid, gt, pairs)
+        """Center prior, confidence and positive weight of every pair, without gradient."""
+        ((objects, pairs),) = inside_pair_chunks(gt.boxes, gt.image_index, grid)
+        with torch.no_grad():
+            values = gather(predictions, gt, objects, pairs, *self._object_priors(gt))
+            return self.weigh(values, objects, pairs, grid, gt)
+
+    def weigh(
+        self, values: PairValues, objects: slice, pairs: Pairs, grid: Grid, gt: GroundTruth
+    ) -> PairWeights:
+        """The weights of the pairs of some objects; differentiable with respect to ``values``."""
+        segments = pairs.objects - objects.start
+        log_center = self._log_center(values, segments, pairs, grid, gt)
+        logits = values.cls_logits
+        if values.obj_logits is not None:
+            logits = logits_with_objectness(logits, values.obj_logits)
+        log_cls = F.logsigmoid(logits)  # Eq. 3
+        boxes = decode(values.ltrb, grid.locations.index_select(0, pairs.locations))
+        box_error = giou_loss(boxes, gt.boxes.index_select(0, pairs.objects))
+        log_loc = -self.location_weight * box_error  # Eq. 4-8
         log_confidence = self._log_confidence_weight(log_cls, log_loc)
         # w⁺ = CG / ΣCG, a softmax over each object's pairs of log CG: finite for every G.
         log_weight = log_confidence + log_center
-        log_total = segment_logsumexp(log_weight, pairs.objects, len(gt.boxes))
+        log_total = segment_logsumexp(log_weight, segments, objects.stop - objects.start)
         return PairWeights(
             pairs=pairs,
             log_center=log_center,
             log_joint=log_cls + log_loc,
             log_confidence=log_confidence,
-            log_positive=log_weight - log_total.index_select(0, pairs.objects),
+            log_positive=log_weight - log_total.index_select(0, segments),
         )
 
-    def _log_center(self, grid: Grid, gt: GroundTruth, pairs: Pairs) -> Tensor:
-        """(P,) log of the Gaussian center prior of the object's class (Eq. 2)."""
-        if self.center_weighting == "none":
-            return grid.location_strides.new_zeros(len(pairs.objects), dtype=gt.boxes.dtype)
-        offset = pair_offsets(pairs, grid, gt)
+    def _object_priors(self, gt: GroundTruth) -> tuple[Tensor, Tensor]:
+        """(M, 2) μ and σ of the class of each object."""
         mu = self.mu.expand(self.num_classes, 2).index_select(0, gt.classes)
         sigma = self.sigma.expand(self.num_classes, 2).index_select(0, gt.classes)
-        precision = 0.5 / sigma.square().clamp(min=_MIN_SIGMA**2)
-        distance = (offset - mu.index_select(0, pairs.objects)).square()
-        return -(distance * precision.index_select(0, pairs.objects)).sum(dim=1)
+        return mu, sigma
 
-    def _log_confidences(
-        self, predictions: Predictions, grid: Grid, gt: GroundTruth, pairs: Pairs
-    ) -> tuple[Tensor, Tensor]:
-        """(P,) logs of class confidence with objectness (Eq. 3), location confidence (Eq. 4–8)."""
-        boxes = predictions.pair_boxes(grid, pairs)
-        box_error = giou_loss(boxes, gt.boxes.index_select(0, pairs.objects))
-        log_cls = F.logsigmoid(predictions.pair_logits(gt, pairs))
-        return log_cls, -self.location_weight * box_error
+    def _log_center(
+        self, values: PairValues, segments: Tensor, pairs: Pairs, grid: Grid, gt: GroundTruth
+    ) -> Tensor:
+        """(P,) log of the Gaussian center prior of the object's class (Eq. 2)."""
+        offset = pair_offsets(pairs, grid, gt)
+        if self.center_weighting == "none":
+            return offset.new_zeros(len(pairs))
+        precision = 0.5 / values.sigma.square().clamp(min=_MIN_SIGMA**2)
+        distance = (offset - values.mu.index_select(0, segments)).square()
+        return -(distance * precision.index_select(0, segments)).sum(dim=1)
 
     def _log_confidence_weight(self, log_cls: Tensor, log_loc: Tensor) -> Tensor:
         """(P,) log C = confidence / τ (Eq. 9)."""
@@ -250,27 +246,38 @@ class AutoAssign(LabelAssignment):
 
     @torch.no_grad()
     def negative_weights(
-        self, predictions: Predictions, grid: Grid, gt: GroundTruth, pairs: Pairs
-    ) -> Tensor:
+        self, predictions: Predictions, grid: Grid, gt: GroundTruth, chunks: Sequence[Pairs]
+    ) -> Tensor | None:
         """(N, R, K) w⁻ of Eq. 11: 1, but less where the predicted box fits an object of the class.
 
         Of several objects of one class around a location the least weight counts.
+
+        Args:
+            predictions: of the batch.
+            grid: the locations of an image.
+            gt: the objects.
+            chunks: all pairs inside boxes, those of an object in one chunk.
+
+        Returns:
+            None, for 1 everywhere, where negative weighting is off.
         """
+        if not self.negative_weighting:
+            return None
         num_images, num_locations, num_classes = predictions.cls_logits.shape
         wanted = torch.zeros(num_images * num_locations, dtype=torch.bool, device=gt.boxes.device)
-        wanted[pairs.batch_locations] = True
+        for pairs in chunks:
+            wanted[pairs.batch_locations] = True
         boxes = decode(predictions.ltrb, grid.locations)
-        iou = max_iou(boxes, wanted.view(num_images, num_locations), gt, grid)
-        iou = iou.flatten().index_select(0, pairs.batch_locations)
+        iou = max_iou(boxes, wanted.view(num_images, num_locations), gt, grid).flatten()
         score = 1 / (1 - iou).clamp(min=_EPS)
-        greatest = segment_max(score, pairs.objects, len(gt.boxes))
-        least = -segment_max(-score, pairs.objects, len(gt.boxes))
-        span = (greatest - least + _EPS).index_select(0, pairs.objects)
-        weight = 1 - (score - least.index_select(0, pairs.objects) + _EPS) / span
-
-        weights = weight.new_ones(num_images * num_classes * num_locations)
-        index = predictions.logit_index(gt, pairs)
-        weights.scatter_reduce_(0, index, weight, "amin")
+        weights = score.new_ones(num_images * num_classes * num_locations)
+        for pairs in chunks:
+            values = score.index_select(0, pairs.batch_locations)
+            greatest = segment_max(values, pairs.objects, len(gt.boxes))
+            least = -segment_max(-values, pairs.objects, len(gt.boxes))
+            span = (greatest - least + _EPS).index_select(0, pairs.objects)
+            weight = 1 - (values - least.index_select(0, pairs.objects) + _EPS) / span
+            weights.scatter_reduce_(0, predictions.logit_index(gt, pairs), weight, "amin")
         return weights.view(num_images, num_classes, num_locations).transpose(1, 2)
 
     @torch.no_grad()
@@ -279,8 +286,8 @@ class AutoAssign(LabelAssignment):
         weights = self.pair_weights(predictions, grid, gt)
         pairs = weights.pairs
         negative = torch.ones_like(weights.log_center)
-        if self.negative_weighting:
-            dense = self.negative_weights(predictions, grid, gt, pairs)
+        dense = self.negative_weights(predictions, grid, gt, [pairs])
+        if dense is not None:
             negative = class_logits_at(dense, predictions.logit_index(gt, pairs))
         maps = {
             "center weight": weights.log_center.exp(),
@@ -291,19 +298,21 @@ class AutoAssign(LabelAssignment):
         return Explanation(pairs=pairs, maps=maps, primary="positive weight")
 
     @torch.no_grad()
-    def _statistics(self, weights: PairWeights, gt: GroundTruth) -> dict[str, Tensor]:
-        greatest = segment_max(weights.log_positive, weights.pairs.objects, len(gt.boxes)).exp()
+    def _statistics(
+        self, chunks: Sequence[tuple[slice, Pairs]], greatest: Tensor, gt: GroundTruth
+    ) -> dict[str, Tensor]:
+        num_pairs = sum(len(pairs) for _, pairs in chunks)
         statistics = {
             "num_objects": gt.objects_per_image.sum(),
-            "num_pairs": torch.tensor(len(weights.pairs.objects), device=gt.boxes.device),
-            "num_objects_without_inside_location": weights.pairs.is_fallback.sum(),
+            "num_pairs": gt.boxes.new_tensor(num_pairs),
+            "num_objects_without_inside_location": chunks[0][1].is_fallback.sum(),
             "mean_greatest_positive_weight": greatest.sum() / max(1, len(gt.boxes)),
         }
         if self.learns_prior:
             statistics |= {
-                "mu_min": self.mu.min(),
-                "mu_max": self.mu.max(),
-                "sigma_min": self.sigma.min(),
-                "sigma_max": self.sigma.max(),
+                "mu_min": self.mu.min().detach(),
+                "mu_max": self.mu.max().detach(),
+                "sigma_min": self.sigma.min().detach(),
+                "sigma_max": self.sigma.max().detach(),
             }
         return statistics
