@@ -18,8 +18,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from autoassign.analysis.figures import draw_curves, draw_prediction_grid
+from autoassign.config import normalize_opts
 from autoassign.data.shapes import generate_shapes
-from autoassign.runs import read_metrics
+from autoassign.runs import TrainedRun
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = "configs/quickstart/autoassign_shapes.yaml"
@@ -35,8 +36,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE")
     overrides = parser.parse_args(argv).overrides
-    if len(overrides) % 2:
-        parser.error(f"overrides come in pairs, KEY VALUE: {' '.join(overrides)}")
+    try:
+        overrides = normalize_opts(overrides)
+    except ValueError as error:
+        parser.error(str(error))
     options = dict(zip(overrides[::2], overrides[1::2], strict=True))
     # Training runs in the repository: paths relative to the caller's folder are made absolute.
     dataset = Path(options.pop(ROOT_KEY, DATASET)).absolute()
@@ -84,9 +87,10 @@ def _draw(dataset: Path, output: Path) -> None:
     name = "shapes_held_out"
     annotations = str(dataset / "annotations" / "val.json")
     records = load_coco_json(annotations, str(dataset / "val"), name)
-    results = json.loads((output / "inference" / "coco_instances_results.json").read_text())
+    run = TrainedRun.read(output)
+    results = json.loads(run.results_file.read_text())
     draw_prediction_grid(records, results, MetadataCatalog.get(name), output / "predictions.png")
-    draw_curves(output / "metrics.json", output / "curves.png")
+    draw_curves(run.metrics_file, output / "curves.png")
 
 
 def _shown(path: Path) -> str:
@@ -96,10 +100,10 @@ def _shown(path: Path) -> str:
 
 
 def _report(dataset: Path, output: Path) -> None:
-    evaluation = [row for row in read_metrics(output / "metrics.json") if "bbox/AP" in row][-1]
+    *_, evaluation = TrainedRun.read(output).evaluations.values()
     train_net = f"{_shown(Path(sys.executable))} {_shown(REPOSITORY / 'train_net.py')}"
     print(f"""
-AP {evaluation["bbox/AP"]:.2f}  AP50 {evaluation["bbox/AP50"]:.2f}
+AP {evaluation["AP"]:.2f}  AP50 {evaluation["AP50"]:.2f}
 files  {_shown(output)}/
   predictions.png  held-out images, ground truth beside predictions
   curves.png       losses and AP over the iterations (numbers: metrics.json)

@@ -182,7 +182,7 @@ def test_an_interruption_while_the_weights_are_loaded(project, monkeypatch, caps
     def load(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "Predictor", load)
+    monkeypatch.setattr(command, "load_detector", load)
     assert predict(project, project / "images") == 130
     assert capsys.readouterr().err == "interrupted\n"
 
@@ -237,7 +237,7 @@ def test_the_detections_are_complete_json_at_any_time(tmp_path):
         (("images", "--score-threshold", "nan"), "nan does not lie between 0 and 1"),
         (("images", "--class-names", "images/a.png"), "--class-names images/a.png is not UTF-8"),
         (("images", "--opts", "MODEL.NO_SUCH", "1"), "MODEL.NO_SUCH"),
-        (("images", "--opts", "SEED"), "--opts"),
+        (("images", "--opts", "SEED"), "SEED has no value"),
     ],
 )
 def test_wrong_arguments_end_with_a_sentence_before_anything_is_written(

@@ -10,10 +10,11 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from narrow_model import narrow_cfg, narrow_model
 
+from autoassign.checkpoint import Strictness
 from autoassign.cli.visualize import main
 from autoassign.data.records import choose_records, dataset_records, load_dataset
 from autoassign.data.shapes import generate_shapes
-from autoassign.runs.subject import load_subject
+from autoassign.runs import load_detector
 
 DSLA = ("MODEL.LABEL_ASSIGNMENT.NAME", "DSLA", "MODEL.POINT_HEAD.OBJECTNESS", "none")
 
@@ -130,7 +131,7 @@ def test_images_of_one_name_are_told_apart_by_their_folders():
 
 
 def test_a_dataset_comes_with_its_registered_name(autoassign):
-    cfg = load_subject(None, str(autoassign)).cfg
+    cfg = load_detector(None, str(autoassign), strictness=Strictness.EXPLANATION).cfg
     name, records = load_dataset(cfg)
     assert (name, records) == ("shapes_val", dataset_records(cfg))
     assert len(records) == 3
@@ -139,10 +140,10 @@ def test_a_dataset_comes_with_its_registered_name(autoassign):
 
 
 def test_control_c_ends_without_a_traceback(monkeypatch, autoassign, capsys):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("autoassign.cli.visualize.load_subject", interrupt)
+    monkeypatch.setattr("autoassign.cli.visualize.load_detector", interrupt)
     assert main(["prior", "--weights", str(autoassign)]) == 130
     assert "Traceback" not in capsys.readouterr().err
 
@@ -197,7 +198,7 @@ def test_weights_of_another_strategy_are_refused(autoassign, dsla, capsys):
     config = ("--config-file", dsla.with_name("config.yaml"))
     message = refusal(capsys, "assignment", *config, "--weights", autoassign)
     assert "label_assignment.mu" in message or "head.obj_score" in message
-    assert "DSLA detector does not have" in message
+    assert "does not fit the config's DSLA" in message
     config = ("--config-file", autoassign.with_name("config.yaml"))
     message = refusal(
         capsys, "assignment", *config, "--weights", dsla,
@@ -221,7 +222,7 @@ def test_a_comparison_needs_the_same_classes(autoassign, shapes, tmp_path, capsy
 def test_other_architectures_are_refused(autoassign, capsys):
     config = "COCO-Detection/retinanet_R_50_FPN_1x.yaml"
     message = refusal(capsys, "prior", "--config-file", config, "--weights", autoassign)
-    assert "RetinaNet: only a PointDetector" in message
+    assert "META_ARCHITECTURE is RetinaNet; it must be PointDetector" in message
 
 
 def test_figures_that_a_strategy_does_not_have(dsla, capsys):
@@ -230,5 +231,5 @@ def test_figures_that_a_strategy_does_not_have(dsla, capsys):
 
 
 def test_missing_weights_and_runs_are_named(tmp_path, capsys):
-    assert "config.yaml" in refusal(capsys, "prior", "--weights", tmp_path / "none.pth")
+    assert "none.pth does not exist" in refusal(capsys, "prior", "--weights", tmp_path / "none.pth")
     assert "TEST.EVOLUTION.ENABLED" in refusal(capsys, "evolution", tmp_path)

@@ -7,11 +7,12 @@ from narrow_model import narrow_cfg
 from training_runs import process_state_kept, run
 
 from autoassign.analysis.figures import explain_image
+from autoassign.checkpoint import Strictness
 from autoassign.data.model_inputs import map_record
 from autoassign.data.records import dataset_records
 from autoassign.engine.evolution_hook import EvolutionRecorder
+from autoassign.runs import load_detector
 from autoassign.runs.evolution import load_evolutions
-from autoassign.runs.subject import load_subject
 
 EVOLUTION = ("TEST.EVOLUTION.ENABLED", True, "TEST.EVOLUTION.PERIOD", 3)
 
@@ -39,7 +40,9 @@ def test_the_last_maps_are_those_of_the_final_model(shapes, tmp_path):
     # Otherwise the final model is the average, which is not what the hook looks at.
     run(shapes, output, *EVOLUTION, "MODEL.EMA.ENABLED", False, "TEST.EVAL_PERIOD", 0)
     with process_state_kept():
-        subject = load_subject(None, str(output / "model_final.pth"))
+        subject = load_detector(
+            None, str(output / "model_final.pth"), strictness=Strictness.EXPLANATION
+        )
         records = dataset_records(subject.cfg)
     evolutions = load_evolutions(output / "evolution")
     assert len(evolutions) == len(records)

@@ -7,8 +7,8 @@ import yaml
 from training_runs import CONFIG, parse, run, set_up
 
 from autoassign import get_config_file
+from autoassign.config import load_config
 from autoassign.engine import Trainer
-from autoassign.engine.setup import load_config
 
 
 def test_the_config_file_may_be_the_name_of_a_shipped_one(shapes, tmp_path):
@@ -59,7 +59,7 @@ def test_without_cuda_it_says_so_and_runs_on_the_cpu(shapes, tmp_path, monkeypat
 
 @pytest.mark.parametrize("device", ["foo", "cuda:x", ""])
 def test_a_device_that_does_not_exist_is_an_error(shapes, tmp_path, device):
-    with pytest.raises(ValueError, match=rf"MODEL\.DEVICE is '{device}': .*cpu, cuda or cuda:1"):
+    with pytest.raises(ValueError, match=rf"MODEL\.DEVICE is '{device}'; .*cpu, cuda or cuda:1"):
         set_up(parse(shapes, tmp_path / "out", "MODEL.DEVICE", device))
 
 

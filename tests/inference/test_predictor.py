@@ -107,7 +107,7 @@ def test_weights_of_a_backbone_alone_are_an_error(weights, tmp_path):
     model = torch.load(weights)["model"]
     backbone = {name: x for name, x in model.items() if name.startswith("backbone.")}
     torch.save({"model": backbone}, tmp_path / "backbone.pth")
-    with pytest.raises(ValueError, match=r"lack .* head\."):
+    with pytest.raises(ValueError, match=r"backbone\.pth: the weights have no head"):
         Predictor(detector_cfg(str(tmp_path / "backbone.pth")))
 
 
@@ -189,9 +189,9 @@ def test_an_array_that_is_no_image_is_an_error(weights, image):
     ("options", "arguments", "message"),
     [
         (("MODEL.META_ARCHITECTURE", "RetinaNet"), {}, r"ARCHITECTURE is RetinaNet"),
-        (("MODEL.DEVICE", "foo"), {}, r"MODEL\.DEVICE is 'foo': .*cpu, cuda or cuda:1"),
+        (("MODEL.DEVICE", "foo"), {}, r"MODEL\.DEVICE is 'foo'; .*cpu, cuda or cuda:1"),
         (("INPUT.MIN_SIZE_TEST", -1), {}, r"INPUT\.MIN_SIZE_TEST is -1"),
-        (("INPUT.FORMAT", "L"), {}, r"INPUT\.FORMAT is 'L'; allowed: BGR, RGB"),
+        (("INPUT.FORMAT", "L"), {}, r"INPUT\.FORMAT is 'L'; it must be one of: BGR, RGB"),
         ((), {"batch_size": 0}, "batch_size is 0"),
     ],
 )

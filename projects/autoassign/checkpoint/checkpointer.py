@@ -1,4 +1,4 @@
-"""A checkpointer that does not leave tensors behind silently."""
+"""A checkpointer that says how well weights have to fit."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from urllib.parse import parse_qs
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from .strictness import Strictness, check_fit
 from .weight_files import read_weight_file
 
 __all__ = ["PointCheckpointer"]
 
 
 class PointCheckpointer(DetectionCheckpointer):
-    """detectron2's checkpointer; a tensor whose shape does not fit the model is an error.
+    """detectron2's checkpointer; weights that do not fit as well as they have to are an error.
 
     Files are read by :func:`~autoassign.checkpoint.read_weight_file`, which runs no code in them.
 
     ``last_checkpoint`` names where training stands, never ``model_best.pth``.
-
-    With ``skip_mismatched`` such tensors keep their initial value and are named in the log, as
-    detectron2 has it: what one wants when a detector is fine-tuned on other classes.
     """
 
     def __init__(
@@ -29,7 +27,7 @@ class PointCheckpointer(DetectionCheckpointer):
         model: nn.Module,
         save_dir: str = "",
         *,
-        skip_mismatched: bool = False,
+        strictness: Strictness = Strictness.TRAINING,
         trust: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -37,13 +35,21 @@ class PointCheckpointer(DetectionCheckpointer):
         Args:
             model: the model whose weights are read and written.
             save_dir: folder that checkpoints are written to.
-            skip_mismatched: leave tensors of other shapes at their initial value.
+            strictness: how well weights have to fit.
             trust: see :func:`~autoassign.checkpoint.read_weight_file`.
             kwargs: see :class:`detectron2.checkpoint.DetectionCheckpointer`.
         """
         super().__init__(model, save_dir, **kwargs)
-        self.skip_mismatched = skip_mismatched
+        self.strictness = strictness
         self.trust = trust
+
+    def load_model(self, checkpoint: dict[str, Any]) -> None:
+        """Load the weights of a checkpoint that has been read; its "model" is taken out of it.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        self._log_incompatible_keys(self._load_model(checkpoint))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         # Training resumes from its periodic checkpoints. The best one, after the last iteration,
@@ -61,19 +67,5 @@ class PointCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         incompatible = super()._load_model(checkpoint)
-        if set(incompatible.missing_keys) == set(self.model.state_dict()):
-            raise ValueError(
-                "The weights have no tensor of this config's model; they begin with "
-                f"{', '.join(incompatible.unexpected_keys[:3])}"
-            )
-        if incompatible.incorrect_shapes and not self.skip_mismatched:
-            tensors = "\n".join(
-                f"  {name}: {tuple(in_file)} in the file, {tuple(in_model)} in the model"
-                for name, in_file, in_model in incompatible.incorrect_shapes
-            )
-            raise ValueError(
-                "The weights do not fit the model of this config:\n"
-                f"{tensors}\n"
-                "Set MODEL.WEIGHTS_SKIP_MISMATCHED True to train these tensors from scratch."
-            )
+        check_fit(self.model, incompatible, self.strictness)
         return incompatible

@@ -23,12 +23,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectron2.config import CfgNode
-
-from ..engine.setup import load_trained_config
+from ..config import normalize_opts
 from ..inference.predictor import Predictor
 from ..inference.runner import Runner
 from ..inference.sources import find_sources
+from ..runs import load_detector
 from .arguments import INTERRUPTED, add_opts_argument, number_type, run_command
 
 __all__ = ["main"]
@@ -42,12 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _predict(args: argparse.Namespace) -> int:
     sources = find_sources(args.inputs)
-    cfg = _config(args)
     class_names = _lines(args.class_names)
     output = _output_folder(args.output)  # before the weights, which may be a download
-    predictor = Predictor(
-        cfg, batch_size=args.batch_size, classes=args.classes, class_names=class_names
+    detector = load_detector(
+        args.config_file,
+        args.weights,
+        [*normalize_opts(args.opts), "MODEL.POINT_HEAD.SCORE_THRESH_TEST", args.score_threshold],
+        class_names=class_names,
     )
+    predictor = Predictor.from_detector(detector, batch_size=args.batch_size, classes=args.classes)
     runner = Runner(predictor, output, max_frames=args.frames)
     status = 0
     try:
@@ -106,12 +108,6 @@ def _argument_parser() -> argparse.ArgumentParser:
     )
     add_opts_argument(parser)
     return parser
-
-
-def _config(args: argparse.Namespace) -> CfgNode:
-    cfg = load_trained_config(args.config_file, args.weights, args.opts)
-    cfg.MODEL.POINT_HEAD.SCORE_THRESH_TEST = args.score_threshold
-    return cfg
 
 
 def _lines(file: str | None) -> list[str] | None:

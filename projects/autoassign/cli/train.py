@@ -15,7 +15,7 @@ import detectron2.utils.comm as comm
 from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
 
-from ..checkpoint import PointCheckpointer
+from ..checkpoint import PointCheckpointer, Strictness
 from ..engine import Trainer, launch, setup_config
 
 __all__ = ["main", "run"]
@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.eval_only:
         model = Trainer.build_model(cfg)
         checkpointer = PointCheckpointer(
-            model, save_dir=cfg.OUTPUT_DIR, skip_mismatched=cfg.MODEL.WEIGHTS_SKIP_MISMATCHED
+            model, save_dir=cfg.OUTPUT_DIR, strictness=Strictness.PREDICTION
         )
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = Trainer.test(cfg, model)

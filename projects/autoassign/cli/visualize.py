@@ -27,10 +27,11 @@ from ..analysis.figures.assignment_figure import draw_assignment, draw_compariso
 from ..analysis.figures.evolution_figure import draw_evolutions
 from ..analysis.figures.objectness_figure import draw_objectness, score_maps
 from ..analysis.figures.prior_figure import draw_priors, format_priors, read_priors, write_priors
+from ..checkpoint import Strictness
 from ..data.model_inputs import map_record
 from ..data.records import choose_records, class_index, dataset_records, image_record
 from ..modeling.explanation import explain_image
-from ..runs.subject import Subject, load_subject
+from ..runs import LoadedDetector, load_detector
 from .arguments import add_opts_argument, run_command
 
 __all__ = ["main"]
@@ -135,12 +136,14 @@ def _add_last_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _assignment(args: argparse.Namespace) -> None:
-    subjects = [load_subject(args.config_file, args.weights, args.opts)]
+    subjects = [
+        load_detector(args.config_file, args.weights, args.opts, strictness=Strictness.EXPLANATION)
+    ]
     for pair in args.compare:
         config_file, separator, weights = pair.partition("=")
         if not (config_file and separator and weights):
             raise ValueError(f"--compare takes CONFIG=WEIGHTS, not {pair!r}")
-        subjects.append(load_subject(config_file, weights))
+        subjects.append(load_detector(config_file, weights, strictness=Strictness.EXPLANATION))
         _check_same_classes(subjects[0], subjects[-1])
     names = subjects[0].class_names
     if args.image and not args.box:
@@ -172,7 +175,7 @@ def _assignment(args: argparse.Namespace) -> None:
             print(f"{len(chosen)} of {total} objects are drawn; --objects chooses")
 
 
-def _check_same_classes(first: Subject, other: Subject) -> None:
+def _check_same_classes(first: LoadedDetector, other: LoadedDetector) -> None:
     """Names that are not known say nothing."""
     nameless = any(subject.class_names[0] == "class 0" for subject in (first, other))
     if first.class_names != other.class_names and not nameless:
@@ -183,7 +186,9 @@ def _check_same_classes(first: Subject, other: Subject) -> None:
 
 
 def _prior(args: argparse.Namespace) -> None:
-    subject = load_subject(args.config_file, args.weights, args.opts)
+    subject = load_detector(
+        args.config_file, args.weights, args.opts, strictness=Strictness.EXPLANATION
+    )
     priors = read_priors(subject.model.label_assignment, subject.class_names)
     print(format_priors(priors))
     table = _Folder(args.output).free("prior.csv")
@@ -193,7 +198,9 @@ def _prior(args: argparse.Namespace) -> None:
 
 
 def _objectness(args: argparse.Namespace) -> None:
-    subject = load_subject(args.config_file, args.weights, args.opts)
+    subject = load_detector(
+        args.config_file, args.weights, args.opts, strictness=Strictness.EXPLANATION
+    )
     index, score = None, "any class"
     if args.class_name is not None:
         index = class_index(args.class_name, subject.class_names)
@@ -218,7 +225,7 @@ def _evolution(args: argparse.Namespace) -> None:
 
 
 def _records(
-    args: argparse.Namespace, subject: Subject, boxes: Sequence[str], *, with_objects: bool
+    args: argparse.Namespace, subject: LoadedDetector, boxes: Sequence[str], *, with_objects: bool
 ) -> list[dict[str, Any]]:
     if args.image:
         if args.images or args.dataset:
@@ -242,7 +249,7 @@ def _largest(instances: Any) -> list[int]:
     return sorted(order[:_MAX_OBJECTS].tolist())
 
 
-def _labels(subjects: Sequence[Subject]) -> list[str]:
+def _labels(subjects: Sequence[LoadedDetector]) -> list[str]:
     """The strategies' names, with the folder of the weights where two have one strategy."""
     strategies = [subject.strategy for subject in subjects]
     return [

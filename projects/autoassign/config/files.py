@@ -1,8 +1,9 @@
 """Where the project's YAML files are, in a checkout and in an installed wheel."""
 
+import os
 from pathlib import Path
 
-__all__ = ["get_config_file"]
+__all__ = ["find_config", "get_config_file"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries the files inside the package; a checkout, also one installed with `pip install
@@ -35,3 +36,14 @@ def get_config_file(config_path: str) -> str:
             f"no config {config_path!r} in {folder}; available: {', '.join(available) or 'none'}"
         )
     return str(file)
+
+
+def find_config(config_file: str) -> str:
+    """Return the path of a config that is named by its path or as the package ships it.
+
+    Raises:
+        FileNotFoundError: there is neither; "" is returned as it is.
+    """
+    if config_file and not os.path.exists(config_file):
+        return get_config_file(config_file)
+    return config_file

@@ -17,7 +17,7 @@ from torch import nn
 from ..data.model_inputs import has_objects, map_record
 from ..modeling.detector import PointDetector
 from ..modeling.explanation import ImageExplanation, explain_image
-from ..runs.evolution import save_iteration, start_evolution
+from ..runs import save_iteration, start_evolution
 
 __all__ = ["EvolutionRecorder", "check_evolution_options"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from functools import partial
 from typing import Any
@@ -19,9 +18,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from ..checkpoint import PointCheckpointer
+from ..checkpoint import PointCheckpointer, Strictness
 from ..data import CheckedDatasetMapper
 from ..evaluation import build_evaluator
+from ..runs import evaluation_folder
 from .evolution_hook import EvolutionRecorder
 from .hooks import AveragedWeights, BestCheckpointer, best_metric, check_average_options
 from .optimizer import build_optimizer
@@ -53,7 +53,9 @@ class Trainer(DefaultTrainer):
         save = partial(
             PointCheckpointer,
             save_dir=cfg.OUTPUT_DIR,
-            skip_mismatched=cfg.MODEL.WEIGHTS_SKIP_MISMATCHED,
+            strictness=Strictness.FINE_TUNING_OTHER_CLASSES
+            if cfg.MODEL.WEIGHTS_SKIP_MISMATCHED
+            else Strictness.TRAINING,
             trainer=weakref.proxy(self),
         )
         self.checkpointer = save(self.model)
@@ -135,7 +137,5 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """See :func:`autoassign.evaluation.build_evaluator`."""
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-        if len(cfg.DATASETS.TEST) > 1:
-            folder = os.path.join(folder, dataset_name)
-        return build_evaluator(cfg, dataset_name, folder)
+        folder = evaluation_folder(cfg.OUTPUT_DIR, cfg.DATASETS.TEST, dataset_name)
+        return build_evaluator(cfg, dataset_name, str(folder))

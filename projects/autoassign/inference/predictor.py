@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -11,19 +11,14 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
-from torch import nn
 
-from ..checkpoint import PointCheckpointer, local_weight_file, read_weight_file
-from ..engine.setup import use_cpu_without_cuda
-from ..runs.class_names import class_metadata
+from ..config import at_least, check_options, one_of
+from ..runs import LoadedDetector, load_detector_from_config
 
 __all__ = ["Predictor"]
 
-logger = logging.getLogger(__name__)
-
-_INPUT_FORMATS = ("BGR", "RGB")
+_RULES = {"INPUT.FORMAT": one_of("BGR", "RGB"), "INPUT.MIN_SIZE_TEST": at_least(0)}
 
 
 class Predictor:
@@ -31,21 +26,21 @@ class Predictor:
 
     What detectron2's DefaultPredictor is for one image: it resizes as ``cfg.INPUT`` says for
     tests, brings the channels into the order of ``cfg.INPUT.FORMAT``, and returns boxes in the
-    coordinates of the original images. The least score is
+    coordinates of the original images. The lowest score is
     ``cfg.MODEL.POINT_HEAD.SCORE_THRESH_TEST``. No dataset is needed.
 
     Only images that are padded to the same size share a batch. So an image's detections do not
-    depend on its company: group normalisation sees the padding.
+    depend on the others: group normalisation sees the padding.
 
     Attributes:
         model: the detector, in evaluation mode.
         metadata: ``thing_classes`` and ``thing_dataset_id_to_contiguous_id``, see
-            :func:`~autoassign.runs.class_names.class_metadata`.
-        batch_size: images that go through the network at once, at most.
+            :func:`~autoassign.runs.class_metadata`.
+        batch_size: the maximum number of images that go through the network at once.
 
     Example::
 
-        predictor = Predictor(cfg, classes=["person"])
+        predictor = Predictor.from_detector(load_detector(weights="model_final.pth"))
         for instances in predictor([cv2.imread("a.jpg"), cv2.imread("b.jpg")]):
             print(instances.pred_boxes.tensor, instances.scores)
     """
@@ -61,38 +56,54 @@ class Predictor:
         """
         Args:
             cfg: the detector's config; it is not changed. ``MODEL.WEIGHTS`` is read. A
-                ``MODEL.POINT_HEAD.NUM_CLASSES`` of 0 is taken from these weights, and a CUDA
-                device that is not there becomes the CPU.
-            batch_size: images that go through the network at once, at most.
+                ``MODEL.POINT_HEAD.NUM_CLASSES`` of 0 is taken from these weights, and without
+                CUDA the CPU is used.
+            batch_size: the maximum number of images that go through the network at once.
             classes: names of the classes to detect; None for all. Other classes use up neither
                 the candidates nor the detections of an image.
             class_names: names of all classes in the detector's order; None to find them.
 
         Raises:
             OSError: the weights do not exist or cannot be fetched.
-            ValueError: there are no weights, they are those of another detector or of another
-                shape; ``classes`` has an unknown name; or another value is not allowed.
+            ValueError: there are no weights, or not those of this config's detector; ``classes``
+                has an unknown name; or an option has a value that is not allowed.
         """
+        detector = load_detector_from_config(cfg, class_names=class_names)
+        self._set_up(detector, batch_size, classes)
+
+    @classmethod
+    def from_detector(
+        cls, detector: LoadedDetector, *, batch_size: int = 4, classes: Sequence[str] | None = None
+    ) -> Predictor:
+        """A predictor with a detector that has been loaded, which is not changed.
+
+        Args:
+            detector: see :func:`~autoassign.runs.load_detector`.
+            batch_size: the maximum number of images that go through the network at once.
+            classes: names of the classes to detect; None for all.
+
+        Raises:
+            ValueError: see the constructor.
+        """
+        predictor = cls.__new__(cls)
+        predictor._set_up(detector, batch_size, classes)
+        return predictor
+
+    def _set_up(
+        self, detector: LoadedDetector, batch_size: int, classes: Sequence[str] | None
+    ) -> None:
         if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it is at least 1")
-        _check(cfg)
-        cfg = cfg.clone()
-        cfg.defrost()
-        if use_cpu_without_cuda(cfg):
-            logger.info("No CUDA device is available: predicting on the CPU.")
-        if not cfg.MODEL.WEIGHTS:
-            raise ValueError("MODEL.WEIGHTS is empty: name the weights of a trained detector")
-        local_weight_file(cfg.MODEL.WEIGHTS)  # fails before the model is built
-        if cfg.MODEL.POINT_HEAD.NUM_CLASSES == 0:
-            cfg.MODEL.POINT_HEAD.NUM_CLASSES = _num_classes_of(cfg.MODEL.WEIGHTS)
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        cfg = detector.cfg
+        check_options(cfg, _RULES)
         self.batch_size = batch_size
-        self.metadata = class_metadata(cfg, cfg.MODEL.POINT_HEAD.NUM_CLASSES, class_names)
-        left_out = _classes_left_out(self.metadata.thing_classes, classes)
-        self.model = build_model(cfg).eval()
-        _CompleteCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
-        with torch.no_grad():
-            # Probability 0, before anything is selected by score.
-            self.model.head.cls_score.bias[left_out] = -torch.inf
+        self.metadata = detector.metadata
+        self.model = detector.model
+        if left_out := _classes_left_out(detector.class_names, classes):
+            self.model = copy.deepcopy(self.model)
+            with torch.no_grad():
+                # Probability 0, before anything is selected by score.
+                self.model.head.cls_score.bias[left_out] = -torch.inf
         self._resize = T.ResizeShortestEdge(
             [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST], cfg.INPUT.MAX_SIZE_TEST
         )
@@ -129,8 +140,8 @@ class Predictor:
         """The model's input for one image."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(
-                f"image {index} is {image.dtype} of shape {image.shape}; Predictor takes a list of "
-                "uint8 images (H, W, 3) in BGR order"
+                f"image {index} is {image.dtype} of shape {image.shape}; it must be uint8 of shape "
+                "(H, W, 3), in BGR order"
             )
         height, width = image.shape[:2]
         if self._input_format == "RGB":
@@ -140,69 +151,9 @@ class Predictor:
         return {"image": tensor, "height": height, "width": width}
 
     def _padded_size(self, image: torch.Tensor) -> tuple[int, ...]:
-        """Height and width in the steps that the backbone pads to."""
+        """Height and width, rounded up to what the backbone pads to."""
         step = max(1, self.model.backbone.size_divisibility)
         return tuple(-(-length // step) for length in image.shape[1:])
-
-
-class _CompleteCheckpointer(PointCheckpointer):
-    """Takes only weights that have every tensor a prediction depends on, and no other head."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model, skip_mismatched=True)  # the sentence here speaks of prediction
-
-    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        incompatible = super()._load_model(checkpoint)
-        for name, in_file, in_model in incompatible.incorrect_shapes:
-            raise ValueError(
-                f"The weights do not fit the model of this config: {name} is {tuple(in_file)} in "
-                f"the file and {tuple(in_model)} in the model"
-            )
-        # What a label assignment learns for itself is of use in training only.
-        missing = [
-            name for name in incompatible.missing_keys if not name.startswith("label_assignment.")
-        ]
-        if missing:
-            raise ValueError(
-                f"The weights lack {len(missing)} tensors of this config's model, among them "
-                f"{', '.join(missing[:3])}: a trained detector is needed, not a backbone"
-            )
-        # Without its objectness a detector's scores mean something else.
-        foreign = [name for name in incompatible.unexpected_keys if name.startswith("head.")]
-        if foreign:
-            name = type(self.model.label_assignment).__name__
-            raise ValueError(
-                f"The weights have {', '.join(foreign[:3])}, which this config's {name} detector "
-                "does not have: were they trained with another label assignment or objectness?"
-            )
-        return incompatible
-
-
-def _check(cfg: CfgNode) -> None:
-    if cfg.MODEL.META_ARCHITECTURE != "PointDetector":
-        raise ValueError(
-            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}: Predictor is for a "
-            "PointDetector"
-        )
-    if cfg.INPUT.FORMAT not in _INPUT_FORMATS:
-        raise ValueError(
-            f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; allowed: {', '.join(_INPUT_FORMATS)}"
-        )
-    if cfg.INPUT.MIN_SIZE_TEST < 0:
-        raise ValueError(
-            f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}; it is at least 1, or 0 to leave "
-            "images as they are"
-        )
-
-
-def _num_classes_of(weights: str) -> int:
-    try:
-        return len(read_weight_file(weights)["model"]["head.cls_score.bias"])
-    except KeyError as error:
-        raise ValueError(
-            f"MODEL.POINT_HEAD.NUM_CLASSES is 0, and it cannot be taken from {weights}: there is "
-            "no tensor head.cls_score.bias in it, as the weights of a trained detector have"
-        ) from error
 
 
 def _classes_left_out(known: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
@@ -211,7 +162,7 @@ def _classes_left_out(known: Sequence[str], wanted: Sequence[str] | None) -> lis
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise ValueError(
-            f"The detector has no class {', '.join(map(repr, unknown))}; "
+            f"the detector has no class {', '.join(map(repr, unknown))}; "
             f"its classes are: {', '.join(known)}"
         )
     return [index for index, name in enumerate(known) if name not in wanted]

@@ -1,5 +1,34 @@
-"""What is known about a trained run."""
+"""All that is known about a trained run: config, weights, class names, metrics, evolution."""
 
-from .metrics import is_cut_off, read_metrics
+from .class_names import class_metadata
+from .detector import (
+    LoadedDetector,
+    load_detector,
+    load_detector_from_config,
+    load_trained_config,
+)
+from .evolution import Evolution, load_evolutions, save_iteration, start_evolution
+from .folder import TrainedRun, evaluation_folder, last_checkpoint
+from .metrics import METRICS, Metrics, iterations_done, metric_prefix, read_metrics
+from .weights import check_weights_exist
 
-__all__ = ["is_cut_off", "read_metrics"]
+__all__ = [
+    "METRICS",
+    "Evolution",
+    "LoadedDetector",
+    "Metrics",
+    "TrainedRun",
+    "check_weights_exist",
+    "class_metadata",
+    "evaluation_folder",
+    "iterations_done",
+    "last_checkpoint",
+    "load_detector",
+    "load_detector_from_config",
+    "load_evolutions",
+    "load_trained_config",
+    "metric_prefix",
+    "read_metrics",
+    "save_iteration",
+    "start_evolution",
+]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
+from ..checkpoint import CheckpointDescription
 from ..data.register import FORMATS
 
 __all__ = ["class_metadata"]
@@ -14,19 +15,25 @@ logger = logging.getLogger(__name__)
 
 
 def class_metadata(
-    cfg: CfgNode, num_classes: int, class_names: Sequence[str] | None = None
+    cfg: CfgNode,
+    num_classes: int,
+    class_names: Sequence[str] | None = None,
+    *,
+    description: CheckpointDescription | None = None,
 ) -> Metadata:
     """Names and dataset ids of a detector's classes.
 
-    They come from ``class_names``; else from the annotations of ``cfg.DATASETS.CUSTOM``, where they
-    are still there (images are not looked at); else from the registered datasets that
-    ``cfg.DATASETS.TEST`` and ``TRAIN`` name. What has another number of classes is passed over.
-    Where nothing is left, a warning says so, and the classes are called "class 0", "class 1", ...
+    They come from ``class_names``; else from inside the checkpoint; else from the annotations of
+    ``cfg.DATASETS.CUSTOM``, if they still exist (images are not looked at); else from the
+    registered datasets that ``cfg.DATASETS.TEST`` and ``TRAIN`` name. A source with another number
+    of classes is passed over. Without any, a warning says so, and the classes are called
+    "class 0", "class 1", ...
 
     Args:
         cfg: the detector's config.
         num_classes: of the detector.
-        class_names: the names in the detector's order, whatever the config says.
+        class_names: the names in the detector's order, whatever else says.
+        description: of the checkpoint that the detector's weights come from.
 
     Returns:
         Metadata with ``thing_classes`` and ``thing_dataset_id_to_contiguous_id``; the ids are
@@ -43,7 +50,9 @@ def class_metadata(
                 f"{len(set(names))} of them different: {', '.join(names)}"
             )
         return _metadata(names, None)
-    # Custom datasets first: training puts them in the place of those that the config names.
+    if description is not None and len(description.thing_classes) == num_classes:
+        return _metadata(description.thing_classes, description.thing_dataset_id_to_contiguous_id)
+    # Custom datasets first: training replaces those that the config names by them.
     for candidate in (_custom, _registered):
         found = candidate(cfg)
         if found is not None and len(found[0]) == num_classes:

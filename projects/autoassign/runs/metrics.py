@@ -1,59 +1,106 @@
 """The metrics.json that detectron2's JSONWriter leaves in a run's folder."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-__all__ = ["is_cut_off", "read_metrics"]
+__all__ = ["METRICS", "Metrics", "iterations_done", "metric_prefix", "read_metrics"]
+
+#: COCO's metrics, in the order in which they are shown.
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
-def read_metrics(path: str | Path) -> list[dict[str, float]]:
-    """Read detectron2's metrics.json: one JSON object a line.
+@dataclass(frozen=True)
+class Metrics:
+    """The content of a metrics.json.
 
-    A last line that is cut off, as a killed run leaves it, is left out; see :func:`is_cut_off`.
+    Attributes:
+        rows: one per iteration, ascending. Where the file has an iteration twice, as after
+            resuming a run, later values win.
+        num_torn: lines that are cut off, as a killed run leaves them; they are not in ``rows``.
+    """
 
-    Returns:
-        One row per iteration, ascending. Where the file has an iteration twice, as after
-        resuming a run, later values win.
+    rows: list[dict[str, float]]
+    num_torn: int
+
+    def evaluations(
+        self, test_datasets: Sequence[str], max_iter: int
+    ) -> dict[int, dict[str, float]]:
+        """Iterations done -> metrics on the first test dataset, "AP", "AP50", "AP-cat", ...
+
+        Args:
+            test_datasets: ``DATASETS.TEST`` of the run.
+            max_iter: ``SOLVER.MAX_ITER`` of the run.
+        """
+        prefix = metric_prefix(test_datasets)
+        evaluations = {}
+        for row in self.rows:
+            metrics = {
+                key.removeprefix(prefix): value
+                for key, value in row.items()
+                if key.startswith(prefix)
+            }
+            if "AP" in metrics:
+                evaluations[iterations_done(row, max_iter)] = metrics
+        return evaluations
+
+
+def metric_prefix(test_datasets: Sequence[str]) -> str:
+    """What the names of the box metrics on the first test dataset start with."""
+    # detectron2 leaves the dataset's name out where there is only one.
+    return "bbox/" if len(test_datasets) <= 1 else f"{test_datasets[0]}/bbox/"
+
+
+def iterations_done(row: dict[str, float], max_iter: int) -> int:
+    """The number of iterations that were done when a row was written."""
+    # detectron2 counts from 0, and writes the last evaluation after training as iteration MAX_ITER.
+    return min(int(row["iteration"]) + 1, max_iter)
+
+
+def read_metrics(path: str | Path) -> Metrics:
+    """Read detectron2's metrics.json, which has one JSON object per line.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line is not a JSON object of numbers with an "iteration"; file and line are
-            named.
+        ValueError: a line is JSON but not an object of numbers with an "iteration", or no line is
+            whole; file and line are named.
     """
     lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    if is_cut_off(path):
-        lines.pop()
     rows: dict[int, dict[str, float]] = {}
+    num_torn = 0
     for number, line in enumerate(lines, start=1):
+        parsed = _parse(line)
+        if parsed is None:
+            num_torn += 1
+            # What a resumed run wrote after half a line is whole.
+            parsed = _parse(line[line.rfind("{") :])
+            if parsed is None:
+                continue
         try:
-            row = _row(line)
+            _check_row(parsed)
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
-        rows.setdefault(int(row["iteration"]), {}).update(row)
-    return [rows[iteration] for iteration in sorted(rows)]
+        rows.setdefault(parsed["iteration"], {}).update(parsed)
+    if num_torn and not rows:
+        raise ValueError(f"{path} has no whole line: it is no metrics.json, or it is damaged")
+    return Metrics([rows[iteration] for iteration in sorted(rows)], num_torn)
 
 
-def is_cut_off(path: str | Path) -> bool:
-    """Whether the writer of a metrics.json was killed in the middle of the last line."""
-    last = Path(path).read_text(encoding="utf-8", errors="replace").rpartition("\n")[2]
-    if not last:
-        return False
+def _parse(line: str) -> Any:
     try:
-        json.loads(last)
-    except ValueError:
-        return True
-    return False
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
-def _row(line: str) -> dict[str, float]:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
+def _check_row(row: Any) -> None:
     if not isinstance(row, dict) or type(row.get("iteration")) is not int:
-        raise ValueError(f'not a JSON object with an "iteration": {line[:80]!r}')
+        raise ValueError(f'not a JSON object with an "iteration": {str(row)[:80]}')
     for key, value in row.items():
-        # bool is a subclass of int.
-        if type(value) not in (int, float):
+        # bool is a subclass of int, and an int may be too large for a float.
+        if type(value) not in (int, float) or (abs(value) > 2**63 and type(value) is int):
             raise ValueError(f'"{key}" is not a number: {json.dumps(value)[:80]}')
-    return row

@@ -44,11 +44,11 @@ def test_options_apply_to_all(tmp_path):
 @pytest.mark.parametrize(
     ("opts", "message"),
     [
-        (["SOLVER.BASE_LR"], "pairs"),
+        (["SOLVER.BASE_LR"], "BASE_LR has no value"),
         (["SEED", "3"], "SEED is set for every run"),
         (["OUTPUT_DIR", "x"], "OUTPUT_DIR is set"),
-        (["--jobs", "3"], "before the KEY VALUE"),
-        (["SOLVER.NO_KEY", "3"], r"SOLVER\.NO_KEY 3: .*NO_KEY"),
+        (["--jobs", "3"], "before the options"),
+        (["SOLVER.NO_KEY", "3"], "no option SOLVER.NO_KEY"),
     ],
 )
 def test_options_that_cannot_be(tmp_path, opts, message):

@@ -13,10 +13,10 @@ from report_runs import make_run
 
 from autoassign.analysis.figures import explain_image
 from autoassign.analysis.report.dataset import read_dataset, read_ranking
-from autoassign.analysis.report.run_folder import read_run
+from autoassign.checkpoint import Strictness
 from autoassign.cli.report import main
 from autoassign.data.model_inputs import map_record
-from autoassign.runs.subject import load_subject
+from autoassign.runs import TrainedRun, load_detector
 
 
 def page_of(folder, tmp_path, *arguments):
@@ -62,8 +62,10 @@ def test_the_worst_image_and_the_best_one(report_run, tmp_path):
 def test_the_numbers_of_the_maps_are_those_of_the_strategy(report_run, tmp_path):
     page = page_of(report_run, tmp_path)
     data = json.loads(re.search(r'id="assignments">(.*?)</script>', page, re.S)[1])
-    subject = load_subject(None, str(report_run / "model_final.pth"))
-    record = read_dataset(read_run(report_run)).records[0]
+    subject = load_detector(
+        None, str(report_run / "model_final.pth"), strictness=Strictness.EXPLANATION
+    )
+    record = read_dataset(TrainedRun.read(report_run)).records[0]
     expected = explain_image(subject.model, map_record(subject.cfg, record))
     assert [x["index"] for x in data["images"][0]["objects"]] == [0, 1]
     for shown, truth in zip(data["images"][0]["objects"], expected.objects, strict=True):
@@ -170,10 +172,10 @@ def test_what_is_missing_is_said(copy, tmp_path, change, options, sentences):
 
 
 def test_a_model_that_cannot_be_built_costs_no_other_part(report_run, tmp_path, monkeypatch):
-    def fail(*args):
+    def fail(*args, **options):
         raise RuntimeError("no room on the device")
 
-    monkeypatch.setattr("autoassign.analysis.report.page.load_subject", fail)
+    monkeypatch.setattr("autoassign.runs.folder.load_detector", fail)
     page = page_of(report_run, tmp_path)
     sentence = "the detector cannot be built: no room on the device."
     assert sentence in section(page, "assignment")
@@ -229,7 +231,7 @@ def test_a_folder_that_is_no_run_is_an_error(copy, capsys, name):
     with pytest.raises(SystemExit) as stop:
         main([str(copy)])
     assert stop.value.code == 2
-    assert f"has no {name}" in capsys.readouterr().err
+    assert f" no {name}" in capsys.readouterr().err.replace(f"{copy}/", "")
     assert not (copy / "report.html").exists()
 
 
@@ -237,7 +239,7 @@ def test_a_folder_that_is_no_run_is_an_error(copy, capsys, name):
     ("arguments", "message"),
     [
         (["--opts", "NO.SUCH", "1"], "NO.SUCH"),
-        (["--opts", "SOLVER.MAX_ITER"], "come in pairs"),
+        (["--opts", "SOLVER.MAX_ITER"], "has no value"),
         (["--output", "."], "--output . is a folder"),
         (["--images", "0"], "0 is not at least 1"),
     ],
@@ -262,7 +264,7 @@ def test_wrong_arguments_are_named(report_run, tmp_path, capsys, arguments, mess
 )
 def test_a_results_file_of_another_form_is_named(copy, content):
     results(content)(copy)
-    run = read_run(copy)
+    run = TrainedRun.read(copy)
     expected = (
         r"^inference/coco_instances_results\.json is no list .* category_id, bbox .* and score"
     )
@@ -273,9 +275,9 @@ def test_a_results_file_of_another_form_is_named(copy, content):
 def test_weights_of_an_interrupted_run_are_those_of_the_last_checkpoint(copy):
     (copy / "model_final.pth").rename(copy / "model_0000019.pth")
     (copy / "last_checkpoint").write_text("model_0000019.pth")
-    assert read_run(copy).weights == copy / "model_0000019.pth"
+    assert TrainedRun.read(copy).weights == copy / "model_0000019.pth"
     (copy / "model_best.pth").touch()
-    assert read_run(copy).weights == copy / "model_best.pth"
+    assert TrainedRun.read(copy).weights == copy / "model_best.pth"
 
 
 def test_a_last_line_that_is_cut_off_is_left_out_and_said(copy, tmp_path):
@@ -283,7 +285,7 @@ def test_a_last_line_that_is_cut_off_is_left_out_and_said(copy, tmp_path):
     with open(copy / "metrics.json", "a") as file:
         file.write('{"iteration": 40, "bbox/A')
     page = page_of(copy, tmp_path)
-    assert "The last line of metrics.json is cut off" in section(page, "run")
+    assert "1 line of metrics.json cut off" in section(page, "run")
     assert "30.0" in section(page, "ap")
 
 

@@ -9,7 +9,7 @@ from autoassign.analysis.report.charts import line_chart
 from autoassign.analysis.report.configuration import changed_options, configuration_section
 from autoassign.analysis.report.facts import facts_section
 from autoassign.analysis.report.markup import count, json_script, table
-from autoassign.analysis.report.run_folder import read_run
+from autoassign.runs import TrainedRun
 
 
 def places(chart):
@@ -56,7 +56,7 @@ def test_data_cannot_end_its_script():
 
 
 def test_options_that_differ_are_listed_and_their_lines_marked(report_run):
-    run = read_run(report_run, ["SOLVER.BASE_LR", "0.5"])
+    run = TrainedRun.read(report_run, ["SOLVER.BASE_LR", "0.5"])
     changed = changed_options(run)
     assert changed["SOLVER.BASE_LR"] == (0.5, 0.001)
     assert changed["MODEL.POINT_HEAD.NUM_CLASSES"] == (2, 80)
@@ -71,7 +71,7 @@ def test_options_that_differ_are_listed_and_their_lines_marked(report_run):
 
 
 def test_facts_are_those_of_the_last_start(report_run):
-    body = facts_section(read_run(report_run)).body
+    body = facts_section(TrainedRun.read(report_run)).body
     rows = dict(re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', body))
     assert rows["detector"] == "PointDetector, label assignment AutoAssign"
     assert rows["iterations"] == "40 of 40, 8 images each"
@@ -82,8 +82,8 @@ def test_facts_are_those_of_the_last_start(report_run):
 
 
 def test_of_several_test_datasets_the_first_is_shown(report_run):
-    one = read_run(report_run)
-    several = read_run(report_run, ["DATASETS.TEST", "('first', 'second')"])
+    one = TrainedRun.read(report_run)
+    several = TrainedRun.read(report_run, ["DATASETS.TEST", "('first', 'second')"])
     name = "coco_instances_results.json"
     assert one.metric_prefix == "bbox/"
     assert one.results_file == report_run / "inference" / name

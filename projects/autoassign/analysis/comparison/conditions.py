@@ -10,7 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ...engine.setup import find_config, load_config
+from ...config import find_config, load_config, normalize_opts
 
 __all__ = ["Candidate", "leaves", "load_candidates"]
 
@@ -52,11 +52,7 @@ def load_candidates(config_files: Sequence[str], opts: Sequence[str]) -> list[Ca
         ValueError: a file or an option has an unknown key or a value of the wrong type, a key is
             not to be given, a file name starts with a dot, or two have the same stem.
     """
-    if len(opts) % 2:
-        raise ValueError(f"options come in pairs, KEY VALUE: {' '.join(opts)}")
-    for key in opts[::2]:
-        if key.startswith("-"):
-            raise ValueError(f"{key} has to stand before the KEY VALUE pairs")
+    for key in normalize_opts(opts)[::2]:
         if key in _RESERVED:
             raise ValueError(f"{key} is set for every run (--output, --seeds): leave it out")
     files = [find_config(file) for file in config_files]

@@ -13,7 +13,7 @@ from ...data.shapes import generate_shapes
 from ...engine.evolution_hook import check_evolution_options
 from ...engine.hooks import best_metric, check_average_options
 from ...engine.optimizer import build_optimizer
-from ...engine.setup import check_weights_exist
+from ...runs import check_weights_exist
 from .conditions import Candidate
 
 __all__ = ["check_trainable"]

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...runs import read_metrics
+from ...runs import Metrics, iterations_done, read_metrics
 
-__all__ = ["METRICS", "Result", "Spread", "class_metrics", "read_result", "read_times", "spread"]
-
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+__all__ = ["Result", "Spread", "class_metrics", "read_result", "read_times", "spread"]
 
 
 @dataclass
@@ -71,27 +69,14 @@ def read_result(
     path = output_dir / "metrics.json"
     if not path.exists():
         return result
-    # detectron2 leaves the name out where there is one dataset.
-    prefix = "bbox/" if len(test_datasets) == 1 else f"{test_datasets[0]}/bbox/"
-    rows = read_metrics(path)
-    curve: dict[int, float] = {}
-    for row in rows:
-        if f"{prefix}AP" not in row:
-            continue
-        # Numbers start with 0 during training, but the last evaluation comes after it.
-        trained = min(int(row["iteration"]) + 1, iterations)
-        curve[trained] = row[f"{prefix}AP"]
-        if trained == iterations:
-            result.metrics = {
-                key.removeprefix(prefix): value
-                for key, value in row.items()
-                if key.startswith(prefix)
-            }
-    result.curve = sorted(curve.items())
-    times = read_times(output_dir)
+    metrics = read_metrics(path)
+    evaluations = metrics.evaluations(test_datasets, iterations)
+    result.curve = [(trained, values["AP"]) for trained, values in sorted(evaluations.items())]
+    result.metrics = evaluations.get(iterations, {})
+    times = _times(metrics)
     if times:
         result.seconds_per_iteration = statistics.median(times)
-        trained = min(int(rows[-1]["iteration"]) + 1, iterations)
+        trained = iterations_done(metrics.rows[-1], iterations)
         result.minutes = statistics.fmean(times) * trained / 60
     return result
 
@@ -99,8 +84,11 @@ def read_result(
 def read_times(output_dir: Path) -> list[float]:
     """Seconds per iteration as detectron2 writes them: medians of up to 20 iterations."""
     path = output_dir / "metrics.json"
-    rows = read_metrics(path) if path.exists() else []
-    return [row["time"] for row in rows if "time" in row]
+    return _times(read_metrics(path)) if path.exists() else []
+
+
+def _times(metrics: Metrics) -> list[float]:
+    return [row["time"] for row in metrics.rows if "time" in row]
 
 
 def class_metrics(results: Sequence[Result]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ...config import normalize_opts
 from .budget import Budget
 from .calibration import measure_seconds
 from .charts import draw_bars, draw_curves
@@ -60,6 +61,7 @@ def compare(
     """
     if seeds < 1 or jobs < 1 or num_gpus < 1:
         raise ValueError("--seeds, --jobs and --num-gpus are at least 1")
+    opts = normalize_opts(opts)
     if budget != Budget() and "SOLVER.MAX_ITER" in opts[::2]:
         raise ValueError("give either a budget or SOLVER.MAX_ITER")
     candidates = load_candidates(config_files, opts)

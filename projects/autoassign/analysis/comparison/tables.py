@@ -7,10 +7,11 @@ import io
 import statistics
 from collections.abc import Callable, Sequence
 
+from ...runs import METRICS
 from .budget import Budget
 from .conditions import leaves
 from .plan import Planned
-from .results import METRICS, Result, class_metrics, spread
+from .results import Result, class_metrics, spread
 
 __all__ = ["csv_text", "markdown"]
 

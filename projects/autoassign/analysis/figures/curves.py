@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...runs.metrics import read_metrics
+from ...runs import read_metrics
 
 __all__ = ["draw_curves"]
 
@@ -22,7 +22,7 @@ def draw_curves(metrics_json: str | Path, path: str | Path) -> None:
     Raises:
         FileNotFoundError, ValueError: as :func:`read_metrics`.
     """
-    rows = read_metrics(metrics_json)
+    rows = read_metrics(metrics_json).rows
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss_panel, ap_panel = figure.subplots(1, 2)
     loss_keys = sorted({key for row in rows for key in row if key.startswith("loss_")})

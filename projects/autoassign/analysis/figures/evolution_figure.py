@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ...runs.evolution import Evolution, load_evolutions
+from ...runs import Evolution, load_evolutions
 from .heat import COLORMAP
 from .map_rows import MapRow, draw_map_rows, rows_size
 

@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 
 from ...data.model_inputs import has_objects, map_record
-from ...runs.subject import Subject
+from ...runs import LoadedDetector
 from ..figures import ImageExplanation, ObjectMaps, explain_image
 from ..figures.heat import COLORMAP, region_of
 from .markup import Html, Section, count, jpeg, json_script, missing
@@ -48,7 +48,7 @@ that map.</p>
 
 
 def assignment_section(
-    subject: Subject | None, records: Sequence[dict[str, Any]], why: str, num_images: int
+    subject: LoadedDetector | None, records: Sequence[dict[str, Any]], why: str, num_images: int
 ) -> Section:
     """Images whose objects can be stepped through.
 
@@ -68,7 +68,7 @@ def assignment_section(
     return Section("assignment", title, body)
 
 
-def _body(subject: Subject, records: Sequence[dict[str, Any]]) -> Html:
+def _body(subject: LoadedDetector, records: Sequence[dict[str, Any]]) -> Html:
     images = [_image(subject, record) for record in records]
     images = [image for image in images if image["objects"]]
     if not images:
@@ -87,7 +87,7 @@ def _body(subject: Subject, records: Sequence[dict[str, Any]]) -> Html:
     return Html(introduction + _CONTROLS + json_script("assignments", data))
 
 
-def _image(subject: Subject, record: dict[str, Any]) -> dict[str, Any]:
+def _image(subject: LoadedDetector, record: dict[str, Any]) -> dict[str, Any]:
     """One image with its chosen objects, for the page's script."""
     item = map_record(subject.cfg, record)
     areas = item["instances"].gt_boxes.area().numpy()
@@ -110,7 +110,9 @@ def _image(subject: Subject, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _object(subject: Subject, explanation: ImageExplanation, shown: ObjectMaps) -> dict[str, Any]:
+def _object(
+    subject: LoadedDetector, explanation: ImageExplanation, shown: ObjectMaps
+) -> dict[str, Any]:
     region = region_of(explanation.image, shown.box, explanation.strides[0])
     names = sorted(shown.maps, key=lambda name: name != shown.primary)  # the primary one first
     return {

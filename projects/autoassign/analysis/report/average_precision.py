@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from ..comparison.results import METRICS
+from ...runs import METRICS, TrainedRun
 from .markup import Html, Section, missing, number, table
-from .run_folder import Run
 
 __all__ = ["ap_section"]
 
 
-def ap_section(run: Run, records: Sequence[dict[str, Any]], class_names: Sequence[str]) -> Section:
+def ap_section(
+    run: TrainedRun, records: Sequence[dict[str, Any]], class_names: Sequence[str]
+) -> Section:
     """AP tables.
 
     Args:
@@ -24,13 +25,13 @@ def ap_section(run: Run, records: Sequence[dict[str, Any]], class_names: Sequenc
         class_names: of that dataset.
     """
     prefix = run.metric_prefix
-    evaluations = [row for row in run.metrics if f"{prefix}AP" in row]
+    evaluations = [row for row in run.metrics.rows if f"{prefix}AP" in row]
     if not evaluations:
         return Section("ap", "Average precision", missing("The run has no evaluation."))
     best = max(evaluations, key=lambda row: _or_zero(row[f"{prefix}AP"]))
     rows = [
         (
-            run.trained(row),
+            run.iterations_done(row),
             *(number(row.get(f"{prefix}{name}")) for name in METRICS),
             "best AP" if row is best else "",
         )
@@ -46,7 +47,7 @@ def ap_section(run: Run, records: Sequence[dict[str, Any]], class_names: Sequenc
 
 
 def _class_table(
-    run: Run,
+    run: TrainedRun,
     row: dict[str, float],
     records: Sequence[dict[str, Any]],
     class_names: Sequence[str],

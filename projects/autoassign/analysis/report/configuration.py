@@ -6,15 +6,15 @@ from html import escape
 
 import yaml
 
-from ...engine.setup import load_config
+from ...config import load_config
+from ...runs import TrainedRun
 from ..comparison.conditions import leaves
 from .markup import Html, Section, count, table
-from .run_folder import Run
 
 __all__ = ["changed_options", "configuration_section"]
 
 
-def configuration_section(run: Run) -> Section:
+def configuration_section(run: TrainedRun) -> Section:
     """The options that differ from the defaults, and config.yaml with these lines marked."""
     changed = changed_options(run)
     rows = [(key, _shown(value), _shown(default)) for key, (value, default) in changed.items()]
@@ -33,9 +33,9 @@ def configuration_section(run: Run) -> Section:
     )
 
 
-def changed_options(run: Run) -> dict[str, tuple[object, object]]:
+def changed_options(run: TrainedRun) -> dict[str, tuple[object, object]]:
     """Dotted key -> (value, default) of the options that differ."""
-    defaults = leaves(load_config("", []))
+    defaults = leaves(load_config())
     return {
         key: (value, defaults.get(key))
         for key, value in leaves(run.cfg).items()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from ..comparison.results import METRICS
+from ...runs import METRICS, TrainedRun
 from .charts import Points, line_chart
 from .markup import Html, Section
-from .run_folder import Run
 
 __all__ = ["curves_section"]
 
@@ -15,9 +14,9 @@ _ASSIGNMENT = "assignment/"
 _RANGE_END = re.compile(r"_(min|max)$")
 
 
-def curves_section(run: Run) -> Section:
+def curves_section(run: TrainedRun) -> Section:
     """Everything that was logged over the iterations."""
-    keys = sorted({key for row in run.metrics for key in row})
+    keys = sorted({key for row in run.metrics.rows for key in row})
     losses = ["total_loss", *(key for key in keys if key.startswith("loss_"))]
     metrics = {name: _points(run, f"{run.metric_prefix}{name}") for name in METRICS}
     charts = [
@@ -42,8 +41,8 @@ def curves_section(run: Run) -> Section:
     return Section("curves", "Curves", Html(body))
 
 
-def _points(run: Run, key: str) -> Points:
-    return [(run.trained(row), row[key]) for row in run.metrics if key in row]
+def _points(run: TrainedRun, key: str) -> Points:
+    return [(run.iterations_done(row), row[key]) for row in run.metrics.rows if key in row]
 
 
 def _words(key: str) -> str:

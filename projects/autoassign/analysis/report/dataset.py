@@ -12,8 +12,8 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 
 from ...data.records import load_dataset
+from ...runs import TrainedRun
 from .ranking import Ranking, rank_images
-from .run_folder import Run
 
 __all__ = ["DatasetOfRun", "read_dataset", "read_ranking"]
 
@@ -35,7 +35,7 @@ class DatasetOfRun:
     index_of_id: Mapping[int, int]
 
 
-def read_dataset(run: Run) -> DatasetOfRun:
+def read_dataset(run: TrainedRun) -> DatasetOfRun:
     """Load the first test dataset of a run.
 
     Raises:
@@ -53,7 +53,7 @@ def read_dataset(run: Run) -> DatasetOfRun:
     return DatasetOfRun(name, records, class_names, index_of_id)
 
 
-def read_ranking(run: Run, dataset: DatasetOfRun) -> Ranking:
+def read_ranking(run: TrainedRun, dataset: DatasetOfRun) -> Ranking:
     """Rank the images by the detections that the evaluation has left.
 
     Raises:

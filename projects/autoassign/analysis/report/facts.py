@@ -7,8 +7,8 @@ import statistics
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from ...runs import TrainedRun
 from .markup import Html, Section, count, missing, table
-from .run_folder import Run
 
 __all__ = ["facts_section"]
 
@@ -28,26 +28,27 @@ _GPU_LINE = re.compile(r"^GPU [\d,]+$")
 _EVENTS_NAME = re.compile(r"events\.out\.tfevents\.(\d+)\.")
 
 
-def facts_section(run: Run) -> Section:
+def facts_section(run: TrainedRun) -> Section:
     """Detector, iterations, time and versions."""
     log = _log_text(run.folder)
     rows = [*_training_rows(run), *_version_rows(log)]
     body: str = table((), rows)
-    if run.metrics_cut_off:
+    if run.metrics.num_torn:
         body += missing(
-            "The last line of metrics.json is cut off, as a killed run leaves it; it is left out."
+            f"{count(run.metrics.num_torn, 'line')} of metrics.json cut off, as a killed run "
+            "leaves them, and left out."
         )
     if log is None:
         body += missing("The folder has no log.txt, so the versions are not known.")
     return Section("run", "The run", Html(body))
 
 
-def _training_rows(run: Run) -> list[tuple[str, str]]:
+def _training_rows(run: TrainedRun) -> list[tuple[str, str]]:
     cfg = run.cfg
     detector = cfg.MODEL.META_ARCHITECTURE
     if detector == "PointDetector":
         detector += f", label assignment {cfg.MODEL.LABEL_ASSIGNMENT.NAME}"
-    trained = run.trained(run.metrics[-1])
+    trained = run.iterations_done(run.metrics.rows[-1])
     rows = [
         ("detector", detector),
         ("trained on", ", ".join(cfg.DATASETS.TRAIN) or "no dataset is named"),
@@ -60,7 +61,7 @@ def _training_rows(run: Run) -> list[tuple[str, str]]:
     started = _started(run.folder)
     if started is not None:
         rows.append(("started", f"{started:%Y-%m-%d %H:%M} UTC"))
-    times = [row["time"] for row in run.metrics if "time" in row]
+    times = [row["time"] for row in run.metrics.rows if "time" in row]
     if times:
         seconds = timedelta(seconds=round(statistics.fmean(times) * trained))
         rows.append(("seconds per iteration", f"{statistics.median(times):.3g} (median)"))

@@ -11,7 +11,8 @@ from string import Template
 from typing import TypeVar
 
 from ... import __version__
-from ...runs.subject import Subject, load_subject
+from ...checkpoint import Strictness
+from ...runs import LoadedDetector, TrainedRun
 from .assignments import assignment_section
 from .average_precision import ap_section
 from .configuration import configuration_section
@@ -21,7 +22,6 @@ from .examples import examples_section
 from .facts import facts_section
 from .markup import Section
 from .prior import prior_section
-from .run_folder import Run, read_run
 
 __all__ = ["write_report"]
 
@@ -48,13 +48,17 @@ def write_report(
         OSError: the folder lacks its config or metrics, or the page cannot be written.
         ValueError: the config, the metrics or an option is wrong.
     """
-    run = read_run(folder, opts)
+    run = TrainedRun.read(folder, opts)
+    if not run.metrics_file.is_file():
+        raise FileNotFoundError(f"{folder} has no metrics.json: it is not a training's OUTPUT_DIR")
+    if not run.metrics.rows:
+        raise ValueError(f"{run.metrics_file} is empty: the training has logged nothing")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)  # early, as it may fail
     path.write_text(_page(run, _sections(run, num_images)), encoding="utf-8")
 
 
-def _sections(run: Run, num_images: int) -> list[Section]:
+def _sections(run: TrainedRun, num_images: int) -> list[Section]:
     dataset, no_dataset = _attempt(lambda: read_dataset(run))
     records = dataset.records if dataset else []
     if dataset:
@@ -82,22 +86,17 @@ def _attempt(read: Callable[[], _T]) -> tuple[_T | None, str]:
         return None, str(error)
 
 
-def _load_subject(run: Run) -> Subject:
+def _load_subject(run: TrainedRun) -> LoadedDetector:
     detector = run.cfg.MODEL.META_ARCHITECTURE
     if detector != "PointDetector":
         raise ValueError(f"{detector} has no label assignment of this project")
-    if run.weights is None:
-        raise FileNotFoundError(
-            "the run's folder has neither model_final.pth nor model_best.pth, nor weights that "
-            "last_checkpoint names"
-        )
     try:
-        return load_subject(str(run.config_file), str(run.weights), run.opts)
+        return run.load_detector(Strictness.EXPLANATION)
     except _BUILD_ERRORS as error:
         raise ValueError(f"the detector cannot be built: {error}") from error
 
 
-def _page(run: Run, sections: Sequence[Section]) -> str:
+def _page(run: TrainedRun, sections: Sequence[Section]) -> str:
     files = resources.files(__package__)
     navigation = "".join(
         f'<li><a href="#{section.anchor}">{escape(section.title)}</a></li>' for section in sections

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 
-from ...runs.subject import Subject
+from ...runs import LoadedDetector
 from ..figures.prior_figure import draw_priors, read_priors
 from .markup import Html, Section, data_uri, missing, table
 
 __all__ = ["prior_section"]
 
 
-def prior_section(subject: Subject | None, why: str) -> Section:
+def prior_section(subject: LoadedDetector | None, why: str) -> Section:
     """The figure of ``visualize.py prior`` and its numbers.
 
     Args:

@@ -1,0 +1,174 @@
+"""The folder of a training, and what lies where in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from ..checkpoint import Strictness
+from ..config import load_config
+from .detector import LoadedDetector, load_detector, load_trained_config
+from .metrics import Metrics, iterations_done, metric_prefix, read_metrics
+
+__all__ = ["TrainedRun", "evaluation_folder", "last_checkpoint"]
+
+# What an evaluation at the end of a training leaves was made with the final weights.
+_WEIGHTS = ("model_final.pth", "model_best.pth")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The OUTPUT_DIR of a training, with its config.
+
+    Attributes:
+        folder: the OUTPUT_DIR.
+        cfg: the config.
+        opts: options that have been overridden in ``cfg``.
+    """
+
+    folder: Path
+    cfg: CfgNode
+    opts: tuple[Any, ...] = ()
+
+    @classmethod
+    def read(cls, folder: str | Path, opts: Sequence[Any] = ()) -> TrainedRun:
+        """Read the config of a training: its config.yaml, else the one inside its weights.
+
+        Args:
+            folder: the OUTPUT_DIR.
+            opts: KEY VALUE or KEY=VALUE, which override the config.
+
+        Raises:
+            OSError: the folder does not exist, or it has no config.
+            ValueError: the config or an option is wrong.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is not a folder")
+        if (folder / "config.yaml").is_file():
+            return cls(folder, load_config(str(folder / "config.yaml"), opts), tuple(opts))
+        weights = _find_weights(folder)
+        if weights is None:
+            raise FileNotFoundError(
+                f"{folder} has neither a config.yaml nor weights: it is not the OUTPUT_DIR of a "
+                "training"
+            )
+        return cls(folder, load_trained_config(None, str(weights), opts), tuple(opts))
+
+    @property
+    def config_file(self) -> Path:
+        """The config.yaml; it need not exist."""
+        return self.folder / "config.yaml"
+
+    @property
+    def config_text(self) -> str:
+        """The config.yaml as it is; where there is none, ``cfg`` as YAML."""
+        if self.config_file.is_file():
+            return self.config_file.read_text(encoding="utf-8")
+        return self.cfg.dump()
+
+    @property
+    def metrics_file(self) -> Path:
+        """The metrics.json; it need not exist."""
+        return self.folder / "metrics.json"
+
+    @property
+    def evolution_folder(self) -> Path:
+        """Where ``TEST.EVOLUTION`` keeps its maps."""
+        return self.folder / "evolution"
+
+    @property
+    def weights(self) -> Path | None:
+        """The final weights, else the best ones, else those of the last checkpoint, else None."""
+        return _find_weights(self.folder)
+
+    @property
+    def test_dataset(self) -> str | None:
+        """The dataset whose evaluation counts: the first of DATASETS.TEST."""
+        return self.cfg.DATASETS.TEST[0] if self.cfg.DATASETS.TEST else None
+
+    @property
+    def results_file(self) -> Path:
+        """The detections of the last evaluation on ``test_dataset``; the file need not exist."""
+        folder = evaluation_folder(self.folder, self.cfg.DATASETS.TEST, self.test_dataset or "")
+        return folder / "coco_instances_results.json"
+
+    @property
+    def metric_prefix(self) -> str:
+        """What the names of the box metrics on ``test_dataset`` start with."""
+        return metric_prefix(self.cfg.DATASETS.TEST)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The content of the metrics.json; see :func:`read_metrics`."""
+        return read_metrics(self.metrics_file)
+
+    @cached_property
+    def evaluations(self) -> dict[int, dict[str, float]]:
+        """Iterations done -> metrics on ``test_dataset``, "AP", "AP50", "AP-cat", ..."""
+        return self.metrics.evaluations(self.cfg.DATASETS.TEST, self.cfg.SOLVER.MAX_ITER)
+
+    def iterations_done(self, row: dict[str, float]) -> int:
+        """The number of iterations that were done when a row of the metrics was written."""
+        return iterations_done(row, self.cfg.SOLVER.MAX_ITER)
+
+    def load_detector(self, strictness: Strictness = Strictness.PREDICTION) -> LoadedDetector:
+        """Load ``weights``; see :func:`load_detector`.
+
+        Raises:
+            FileNotFoundError: there are none.
+        """
+        if self.weights is None:
+            raise FileNotFoundError(
+                f"{self.folder} has neither model_final.pth nor model_best.pth, nor weights that "
+                "last_checkpoint names"
+            )
+        config_file = str(self.config_file) if self.config_file.is_file() else None
+        return load_detector(config_file, str(self.weights), self.opts, strictness=strictness)
+
+
+def evaluation_folder(
+    output_dir: str | Path, test_datasets: Sequence[str], dataset_name: str
+) -> Path:
+    """Where the evaluation on a dataset leaves its files.
+
+    Args:
+        output_dir: ``OUTPUT_DIR`` of the run.
+        test_datasets: ``DATASETS.TEST`` of the run.
+        dataset_name: one of them.
+    """
+    folder = Path(output_dir) / "inference"
+    return folder / dataset_name if len(test_datasets) > 1 else folder
+
+
+def last_checkpoint(folder: str | Path) -> Path | None:
+    """The checkpoint that ``last_checkpoint`` names; None where that file is missing or empty.
+
+    The checkpoint itself need not exist.
+
+    Raises:
+        ValueError: the name leads out of the folder.
+    """
+    marker = Path(folder) / "last_checkpoint"
+    if not marker.is_file():
+        return None
+    name = marker.read_text(encoding="utf-8", errors="replace").strip()
+    if not name:
+        return None
+    if name != os.path.basename(name) or name in (os.curdir, os.pardir) or "\0" in name:
+        raise ValueError(f"{marker} names {name!r}, which is not a file of its folder")
+    return Path(folder) / name
+
+
+def _find_weights(folder: Path) -> Path | None:
+    for name in _WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    last = last_checkpoint(folder)
+    return last if last is not None and last.is_file() else None
