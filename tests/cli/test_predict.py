@@ -1,7 +1,9 @@
 """tools/predict.py from its arguments to its files."""
 
+import errno
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -110,7 +112,7 @@ def test_category_ids_are_those_of_the_dataset(tmp_path):
         scores=torch.tensor([0.5]),
         pred_classes=torch.tensor([1]),
     )
-    with DetectionFiles(tmp_path, metadata) as files:
+    with closing(DetectionFiles(tmp_path, metadata)) as files:
         files.add({"file_name": "x.jpg"}, found)
         files.add({"file_name": "y.jpg"}, found)
     first = {"image_id": 1, "category_id": 9, "bbox": [1, 2, 3, 6], "score": 0.5}
@@ -134,7 +136,7 @@ def test_nothing_is_written_below_the_score_threshold(project):
 def test_a_video_keeps_its_size_speed_and_number_of_frames(project):
     write_video(project / "clip.avi", 5)
     assert predict(project, project / "clip.avi", "--batch-size", 2) == 0
-    drawn = OpenVideo(cv2.VideoCapture(str(project / "out/clip.avi")))
+    drawn = OpenVideo(str(project / "out/clip.avi"))
     assert drawn.fps == pytest.approx(12.5)
     assert [frame.shape for frame in drawn] == [(64, 96, 3)] * 5
     images = read(project, "images.json")["images"]
@@ -153,6 +155,44 @@ def test_a_broken_video_is_reported_and_the_others_are_predicted(project, capsys
     assert predict(project, project / "*.avi") == 1
     assert "broken.avi: OpenCV cannot open it" in capsys.readouterr().err
     assert len(read(project, "images.json")["images"]) == 2
+
+
+def test_a_video_that_is_cut_in_half_is_predicted_and_reported(project, capsys):
+    write_video(project / "clip.avi", 40)
+    os.truncate(project / "clip.avi", (project / "clip.avi").stat().st_size // 2)
+    assert predict(project, project / "clip.avi", "--batch-size", 8) == 1
+    num_frames = len(read(project, "images.json")["images"])
+    assert 10 < num_frames < 30
+    message = f"clip.avi: it is cut off or damaged: only {num_frames} of 40 frames could be read"
+    assert message in capsys.readouterr().err
+
+
+def test_names_that_are_not_utf_8(project, capsys):
+    folder = project / "odd"
+    folder.mkdir()
+    for name in ("a\udcff.png", "a\udcfe.png"):
+        (folder / name).write_bytes((project / "images/a.png").read_bytes())
+    (folder / "broken\udcff.jpg").write_bytes(b"no image")
+    write_video(project / "clip.avi", 2)
+    (project / "clip.avi").rename(folder / "clip\udcff.avi")
+    assert predict(project, folder / "*") == 1
+    images = read(project, "images.json")["images"]
+    assert [x["file_name"] for x in images] == ["a\ufffd.png", "a\ufffd_2.png"]
+    assert all((project / "out" / x["file_name"]).exists() for x in images)
+    errors = capsys.readouterr().err
+    assert "broken\ufffd.jpg: the image cannot be read" in errors
+    assert "clip\ufffd.avi: a video's name has to be UTF-8" in errors
+
+
+def test_what_is_no_regular_file_is_named_and_does_not_hang(project, capsys):
+    for name in ("pipe.png", "pipe.avi"):
+        os.mkfifo(project / "images" / name)
+    (project / "images/zero.png").symlink_to("/dev/zero")
+    assert predict(project, project / "images/*") == 1
+    errors = capsys.readouterr().err
+    for name in ("pipe.png", "pipe.avi", "zero.png"):
+        assert f"{name}: it is not a regular file" in errors
+    assert len(read(project, "images.json")["images"]) == 1
 
 
 @pytest.fixture
@@ -188,11 +228,17 @@ def test_an_interruption_while_the_weights_are_loaded(project, monkeypatch, caps
 
 
 def test_what_is_done_survives_a_failing_disk(project, monkeypatch, capsys):
-    real = cv2.imwrite
-    monkeypatch.setattr(cv2, "imwrite", lambda path, x: "below" not in path and real(path, x))
+    real = Path.write_bytes
+
+    def write(path, content):
+        if "below" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
     assert predict(project, project / "images", "--batch-size", 1) == 1
     printed = capsys.readouterr()
-    assert "below/b.png: the image cannot be written" in printed.err
+    assert f"No space left on device: '{project}/out/below/b.png'" in printed.err
     assert "1 image or frame predicted" in printed.out
     assert [x["file_name"] for x in read(project, "images.json")["images"]] == ["a.png"]
 
@@ -200,7 +246,7 @@ def test_what_is_done_survives_a_failing_disk(project, monkeypatch, capsys):
 def test_an_interrupted_video_can_be_played(project, interrupted_at_second):
     write_video(project / "clip.avi", 5)
     assert predict(project, project / "clip.avi") == 130
-    assert len(list(OpenVideo(cv2.VideoCapture(str(project / "out/clip.avi"))))) == 1
+    assert len(list(OpenVideo(str(project / "out/clip.avi")))) == 1
 
 
 def test_an_interruption_ends_a_camera(project, monkeypatch, interrupted_at_second):
@@ -216,7 +262,7 @@ def test_the_detections_are_complete_json_at_any_time(tmp_path):
     nothing = Instances((10, 20), pred_boxes=Boxes(torch.zeros(0, 4)))
     nothing.set("scores", torch.zeros(0))
     nothing.set("pred_classes", torch.zeros(0, dtype=torch.long))
-    with DetectionFiles(tmp_path, metadata) as files:
+    with closing(DetectionFiles(tmp_path, metadata)) as files:
         for number in range(3):
             assert json.loads((tmp_path / "detections.json").read_text()) == []
             content = json.loads((tmp_path / "images.json").read_text())

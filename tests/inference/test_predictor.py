@@ -107,7 +107,9 @@ def test_weights_of_a_backbone_alone_are_an_error(weights, tmp_path):
     model = torch.load(weights)["model"]
     backbone = {name: x for name, x in model.items() if name.startswith("backbone.")}
     torch.save({"model": backbone}, tmp_path / "backbone.pth")
-    with pytest.raises(ValueError, match=r"backbone\.pth: the weights have no head"):
+    with pytest.raises(
+        ValueError, match=r"backbone\.pth does not fit .*: the weights have no head"
+    ):
         Predictor(detector_cfg(str(tmp_path / "backbone.pth")))
 
 
@@ -175,6 +177,15 @@ def test_the_number_of_classes_of_a_backbone_is_not_known(tmp_path):
 def test_an_unknown_kind_of_address_is_an_error():
     with pytest.raises(FileNotFoundError, match=r"ftpp://x\.pth does not exist"):
         Predictor(detector_cfg("ftpp://x.pth"))
+
+
+@pytest.mark.parametrize("min_size", [96, 0])
+def test_an_image_whose_short_side_would_vanish_has_detections_inside_it(weights, min_size):
+    options = ("INPUT.MIN_SIZE_TEST", min_size)
+    [instances] = Predictor(detector_cfg(weights, *options))([picture(20_000, 30)])
+    assert len(instances) > 0
+    assert instances.image_size == (20_000, 30)
+    assert (instances.pred_boxes.tensor <= torch.tensor([30, 20_000, 30, 20_000])).all()
 
 
 @pytest.mark.parametrize(

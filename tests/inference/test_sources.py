@@ -103,16 +103,35 @@ def test_an_image_is_read_in_bgr_and_turned_as_its_exif_data_says(tmp_path):
     assert pixels[0, 0].tolist() == [0, 100, 200]
 
 
-@pytest.mark.parametrize("content", ["text", "16 bits", "half"])
+@pytest.mark.parametrize("content", ["text", "16-bit gray", "16-bit RGB", "half"])
 def test_a_file_that_is_no_8_bit_image_is_unreadable(tmp_path, content):
     path = tmp_path / "x.png"
     noise = np.random.default_rng(0).integers(0, 65535, (40, 40), dtype=np.uint16)
     if content == "text":
         path.write_text("no image")
-    elif content == "16 bits":
+    elif content == "16-bit gray":
         cv2.imwrite(str(path), noise)
+    elif content == "16-bit RGB":
+        cv2.imwrite(str(path), np.stack([noise] * 3, axis=2))
     else:
         cv2.imwrite(str(path), noise.astype(np.uint8))
         os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(UnreadableError, match="cannot be read"):
         ImageFile(str(path), "x.png").read()
+
+
+def test_the_first_frame_of_an_animation_is_read_and_written_as_png(tmp_path):
+    first, second = (Image.new("RGB", (20, 10), color) for color in ((0, 0, 255), (255, 0, 0)))
+    first.save(tmp_path / "a.gif", save_all=True, append_images=[second])
+    [source] = find_sources([str(tmp_path)])
+    assert source.name == "a.gif.png"
+    assert source.read()[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("size", "limit"), [((10_000, 10_000), "89478485"), ((70_000, 1), "65535")]
+)
+def test_an_image_that_is_too_large_is_refused_with_the_limit(tmp_path, size, limit):
+    Image.new("1", size).save(tmp_path / "large.png")
+    with pytest.raises(UnreadableError, match=rf"too large.*{limit}"):
+        ImageFile(str(tmp_path / "large.png"), "large.png").read()

@@ -122,7 +122,9 @@ def check_pixel_format(file_name: str) -> None:
             at 255.
     """
     with Image.open(file_name) as image:
-        if image.mode.startswith(("I", "F")):
+        # Of 16-bit RGB only the decoder's raw mode tells, such as "RGB;16B".
+        raw_modes = " ".join(str(tile.args) for tile in image.tile)
+        if image.mode.startswith(("I", "F")) or ";16" in raw_modes:
             raise OSError(
                 f"its pixels have mode {image.mode}, more than 8 bits: convert it to 8 bits first"
             )

@@ -104,10 +104,7 @@ class Predictor:
             with torch.no_grad():
                 # Probability 0, before anything is selected by score.
                 self.model.head.cls_score.bias[left_out] = -torch.inf
-        self._resize = T.ResizeShortestEdge(
-            [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST], cfg.INPUT.MAX_SIZE_TEST
-        )
-        self._input_format = cfg.INPUT.FORMAT
+        self._input_options = cfg.INPUT
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Instances]:
         """Detect the objects of some images.
@@ -144,11 +141,19 @@ class Predictor:
                 "(H, W, 3), in BGR order"
             )
         height, width = image.shape[:2]
-        if self._input_format == "RGB":
+        if self._input_options.FORMAT == "RGB":
             image = image[:, :, ::-1]
-        resized = self._resize.get_transform(image).apply_image(image)
-        tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        tensor = torch.from_numpy(np.ascontiguousarray(self._resized(image).transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
+
+    def _resized(self, image: np.ndarray) -> np.ndarray:
+        min_size, max_size = self._input_options.MIN_SIZE_TEST, self._input_options.MAX_SIZE_TEST
+        if min_size == 0:
+            return image
+        height, width = image.shape[:2]
+        size = T.ResizeShortestEdge.get_output_shape(height, width, min_size, max_size)
+        # The short side of a very long image may round to 0.
+        return T.ResizeTransform(height, width, *(max(1, x) for x in size)).apply_image(image)
 
     def _padded_size(self, image: torch.Tensor) -> tuple[int, ...]:
         """Height and width, rounded up to what the backbone pads to."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ __all__ = ["Runner"]
 
 # Pixels of a drawn image's longer side, at least: labels hide the objects of smaller ones.
 _MIN_DRAWN_LENGTH = 640
+# Some formats know their duration only, so that the number of frames is an estimate.
+_MIN_SHARE_OF_FRAMES = 0.95
 
 # An image, what images.json says of it, and what takes the drawn image.
 _Item = tuple[np.ndarray, dict[str, Any], Callable[[np.ndarray], None]]
@@ -35,7 +38,7 @@ class Runner:
 
     Attributes:
         num_images: images and frames written so far, as many as images.json has.
-        num_unreadable: sources that could not be read so far.
+        num_unreadable: sources that could not be read so far, or not to the end.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Runner:
         self._folder = folder
         self._max_frames = max_frames
 
-    def run(self, sources: Sequence[Source]) -> None:
+    def run(self, sources: Sequence[ImageFile | Video]) -> None:
         """Predict on all sources.
 
         A KeyboardInterrupt ends a camera; at any other time it is raised. After any exception
@@ -65,7 +68,7 @@ class Runner:
         """
         images = [source for source in sources if isinstance(source, ImageFile)]
         videos = [source for source in sources if isinstance(source, Video)]
-        with DetectionFiles(self._folder, self._predictor.metadata) as files:
+        with closing(DetectionFiles(self._folder, self._predictor.metadata)) as files:
             if images:
                 with tqdm(total=len(images), unit="image") as progress:
                     items = self._image_items(images, progress)
@@ -87,26 +90,29 @@ class Runner:
                 self._report(source, error)
                 progress.update()
             else:
-                entry = {"file_name": source.name, "source": source.path}
-                yield image, entry, partial(write_image, self._folder / source.name)
+                yield image, _entry(source), partial(write_image, self._folder / source.name)
 
     def _run_video(self, source: Video, files: DetectionFiles) -> None:
-        video = source.open()
-        total = min(filter(None, (video.num_frames, self._max_frames)), default=None)
-        try:
+        before = self.num_images
+        with closing(source.open()) as video:
+            total = min(filter(None, (video.num_frames, self._max_frames)), default=None)
             with (
-                VideoFile(self._folder / source.name, video.fps) as drawn,
+                closing(VideoFile(self._folder / source.name, video.fps)) as drawn,
                 tqdm(desc=source.name, total=total, unit="frame") as progress,
             ):
-                entry = {"file_name": source.name, "source": source.path}
-                before = self.num_images
                 frames = enumerate(itertools.islice(video, self._max_frames))
-                items = ((image, {**entry, "frame": i}, drawn.write) for i, image in frames)
+                items = (
+                    (image, {**_entry(source), "frame": i}, drawn.write) for i, image in frames
+                )
                 self._predict(items, files, progress)
-        finally:
-            video.close()
-        if self.num_images == before:
+        num_frames = self.num_images - before
+        if num_frames == 0:
             raise UnreadableError("OpenCV finds no frame in it")
+        if total is not None and num_frames < _MIN_SHARE_OF_FRAMES * total:
+            raise UnreadableError(
+                f"it is cut off or damaged: only {num_frames} of {total} frames could be read, "
+                "and are predicted"
+            )
 
     def _predict(
         self,
@@ -128,4 +134,8 @@ class Runner:
 
     def _report(self, source: Source, error: UnreadableError) -> None:
         self.num_unreadable += 1
-        tqdm.write(f"{source.path}: {error}", file=sys.stderr)
+        tqdm.write(f"{source}: {error}", file=sys.stderr)
+
+
+def _entry(source: Source) -> dict[str, Any]:
+    return {"file_name": source.name, "source": str(source)}

@@ -6,26 +6,30 @@ import glob
 import itertools
 import math
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ..data.image_files import READ_ERRORS, read_image
 
-__all__ = ["ImageFile", "Source", "UnreadableError", "Video", "find_sources"]
+__all__ = ["ImageFile", "OpenVideo", "Source", "UnreadableError", "Video", "find_sources"]
 
-# Formats that are looked for in folders; OpenCV writes all of them.
-IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
-VIDEO_SUFFIXES = frozenset(
-    (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
-)
-_WRITABLE_VIDEO_SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4"))
+# OpenCV writes all of these.
+_WRITABLE_IMAGES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+# What is looked for in folders.
+_IMAGES = _WRITABLE_IMAGES | {".gif"}
+_WRITABLE_VIDEOS = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4"))
+_VIDEOS = _WRITABLE_VIDEOS | {".mpeg", ".mpg", ".webm", ".wmv"}
 _CAMERA = "camera:"
 # Of cameras that do not say how fast they are.
 _DEFAULT_FPS = 25.0
+# JPEG files and matplotlib's canvases have no longer sides.
+_MAX_SIDE = 2**16 - 1
 
 
 class UnreadableError(Exception):
@@ -33,30 +37,55 @@ class UnreadableError(Exception):
 
 
 @dataclass(frozen=True)
-class ImageFile:
-    """An image; ``name`` is the relative path of what is written for it, unique in a run."""
+class Source:
+    """Something to predict on.
+
+    Attributes:
+        path: where it is read from.
+        name: the relative path of what is written for it, unique in a run and valid Unicode.
+    """
 
     path: str
     name: str
+
+    def __str__(self) -> str:
+        return _printable(self.path)
+
+    def check_regular_file(self) -> None:
+        """
+        Raises:
+            UnreadableError: it is missing, or something that reading may wait for.
+        """
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise UnreadableError("it is not a regular file")
+
+
+class ImageFile(Source):
+    """An image; of an animated one, the first frame."""
 
     def read(self) -> np.ndarray:
         """The image, turned as its EXIF data says: (H, W, 3) uint8, BGR.
 
         Raises:
-            UnreadableError: it cannot be read, or has more than 8 bits a channel.
+            UnreadableError: it cannot be read, has more than 8 bits a channel, or is larger than
+                Pillow's ``Image.MAX_IMAGE_PIXELS`` (89 million pixels).
         """
+        self.check_regular_file()
         try:
-            return read_image(self.path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                image = read_image(self.path)
+        except Image.DecompressionBombWarning as error:
+            raise UnreadableError(f"the image is too large: {error}") from error
         except (*READ_ERRORS, ValueError) as error:  # ValueError: a PNG with oversized chunks
             raise UnreadableError(f"the image cannot be read: {error}") from error
+        if max(image.shape) > _MAX_SIDE:
+            raise UnreadableError(f"the image is too large: a side is longer than {_MAX_SIDE}")
+        return image
 
 
-@dataclass(frozen=True)
-class Video:
-    """A video file or a camera (``camera:N``); ``name`` as for :class:`ImageFile`."""
-
-    path: str
-    name: str
+class Video(Source):
+    """A video file or a camera (``camera:N``)."""
 
     @property
     def is_camera(self) -> bool:
@@ -69,30 +98,40 @@ class Video:
         Raises:
             UnreadableError: OpenCV cannot open it.
         """
-        target = int(self.path.removeprefix(_CAMERA)) if self.is_camera else self.path
-        try:
-            capture = cv2.VideoCapture(target)
-        except cv2.error as error:  # a camera's number that is no C int
-            raise UnreadableError("OpenCV cannot open it as a video") from error
-        return OpenVideo(capture)
+        if self.is_camera:
+            return OpenVideo(int(self.path.removeprefix(_CAMERA)))
+        self.check_regular_file()
+        if _printable(self.path) != self.path:  # OpenCV crashes
+            raise UnreadableError("a video's name has to be UTF-8: rename it")
+        return OpenVideo(self.path)
 
 
 class OpenVideo:
     """The frames of a video, one at a time.
 
     Attributes:
-        fps: frames a second.
-        num_frames: what the file claims to hold; None where it does not say.
+        fps: frames per second.
+        num_frames: what the header promises; None where it does not say.
     """
 
-    def __init__(self, capture: cv2.VideoCapture) -> None:
-        if not capture.isOpened():
+    def __init__(self, target: str | int) -> None:
+        """
+        Args:
+            target: a file or the number of a camera.
+
+        Raises:
+            UnreadableError: OpenCV cannot open it.
+        """
+        try:
+            self._capture = cv2.VideoCapture(target)
+        except cv2.error as error:  # a camera's number that is no C int
+            raise UnreadableError("OpenCV cannot open it as a video") from error
+        if not self._capture.isOpened():
             raise UnreadableError("OpenCV cannot open it as a video")
-        self._capture = capture
-        fps = capture.get(cv2.CAP_PROP_FPS)
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and fps > 0 else _DEFAULT_FPS
-        num_frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.num_frames = num_frames if num_frames > 0 else None
+        num_frames = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.num_frames = int(num_frames) if num_frames > 0 else None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """The frames left, each (H, W, 3) uint8, BGR."""
@@ -103,23 +142,20 @@ class OpenVideo:
             yield image
 
     def close(self) -> None:
-        """Give the file or the camera back."""
+        """Release the file or the camera."""
         self._capture.release()
 
 
-Source = ImageFile | Video
-
-
-def find_sources(inputs: Sequence[str]) -> list[Source]:
+def find_sources(inputs: Sequence[str]) -> list[ImageFile | Video]:
     """The images and videos that the inputs of a command line mean.
 
     * ``camera:N``: the camera with this number.
-    * A folder: the images below it, at any depth (:data:`IMAGE_SUFFIXES`).
-    * A file: a video, where its name ends as one's (:data:`VIDEO_SUFFIXES`), else an image.
+    * A folder: the images below it, at any depth, by the suffixes of their names.
+    * A file: a video, where its name ends as one's, else an image.
     * A glob pattern, ``**`` for any depth: the files it matches.
 
-    A file that is meant twice, also through links, is taken once. A link to nothing is taken for a
-    file, so that it is missed when it is read.
+    A file that is meant twice, also through links, is taken once. Links to nothing, FIFOs and
+    devices are taken, too: reading them says what is wrong with them.
 
     Returns:
         The sources in the order of the inputs, those of one input by name. Their names are
@@ -134,7 +170,7 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     for path, name in itertools.chain.from_iterable(map(_expand, inputs)):
         files.setdefault(os.path.realpath(path), (path, name))
     taken: set[str] = set()
-    return [_source(path, name, taken) for path, name in files.values()]
+    return [_source(path, _printable(name), taken) for path, name in files.values()]
 
 
 def _expand(text: str) -> list[tuple[str, str]]:
@@ -145,7 +181,7 @@ def _expand(text: str) -> list[tuple[str, str]]:
         return [(text, text.replace(":", "_"))]
     path = Path(text)
     if path.is_dir():
-        images = [p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
+        images = [p for p in path.rglob("*") if p.suffix.lower() in _IMAGES]
         return _relative_to(path, images, f"{text}: the folder has no images in it")
     if path.exists():
         return [(str(path.absolute()), path.name)]
@@ -157,21 +193,16 @@ def _expand(text: str) -> list[tuple[str, str]]:
 
 
 def _relative_to(folder: Path, paths: list[Path], if_none: str) -> list[tuple[str, str]]:
-    files = sorted(path for path in paths if path.is_file() or _is_broken_link(path))
+    files = sorted(path for path in paths if not path.is_dir())
     if not files:
         raise FileNotFoundError(if_none)
     return [(str(path.absolute()), str(path.relative_to(folder))) for path in files]
 
 
-def _is_broken_link(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()
-
-
-def _source(path: str, name: str, taken: set[str]) -> Source:
-    suffix = PurePath(path).suffix.lower()
-    if path.startswith(_CAMERA) or suffix in VIDEO_SUFFIXES:
-        return Video(path, _unused(name, _WRITABLE_VIDEO_SUFFIXES, ".mp4", taken))
-    return ImageFile(path, _unused(name, IMAGE_SUFFIXES, ".png", taken))
+def _source(path: str, name: str, taken: set[str]) -> ImageFile | Video:
+    if path.startswith(_CAMERA) or PurePath(path).suffix.lower() in _VIDEOS:
+        return Video(path, _unused(name, _WRITABLE_VIDEOS, ".mp4", taken))
+    return ImageFile(path, _unused(name, _WRITABLE_IMAGES, ".png", taken))
 
 
 def _unused(name: str, suffixes: frozenset[str], default: str, taken: set[str]) -> str:
@@ -179,11 +210,14 @@ def _unused(name: str, suffixes: frozenset[str], default: str, taken: set[str]) 
     path = PurePath(name)
     if path.suffix.lower() not in suffixes:
         path = path.with_name(path.name + default)
-    candidate = path
-    for number in itertools.count(2):
-        key = candidate.as_posix().casefold()  # for file systems that ignore case
-        if key not in taken:
-            taken.add(key)
-            return candidate.as_posix()
-        candidate = path.with_name(f"{path.stem}_{number}{path.suffix}")
-    raise AssertionError("unreachable")
+    numbered = (path.with_name(f"{path.stem}_{i}{path.suffix}") for i in itertools.count(2))
+    names = (candidate.as_posix() for candidate in itertools.chain([path], numbered))
+    # casefold: for file systems that ignore case.
+    unused = next(name for name in names if name.casefold() not in taken)
+    taken.add(unused.casefold())
+    return unused
+
+
+def _printable(path: str) -> str:
+    """A path whose bytes may not be UTF-8, as text that can be printed and written as JSON."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

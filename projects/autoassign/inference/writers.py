@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,25 +15,23 @@ from detectron2.structures import Instances
 
 __all__ = ["DetectionFiles", "VideoFile", "write_image"]
 
-_MJPG_SUFFIX = ".avi"
-
 
 class _JsonList:
     """A JSON file that ends in a list which grows; complete JSON after every call."""
 
     def __init__(self, path: Path, head: str, tail: str) -> None:
-        self._file: BinaryIO = path.open("wb")
+        self._file = path.open("wb")
         self._tail = tail.encode()
         self._file.write(head.encode())
         self._end = self._file.tell()
-        self._is_empty = True
+        self._separator = ""
         self.extend([])
 
     def extend(self, items: Iterable[Any]) -> None:
         text = ",\n".join(json.dumps(item) for item in items)
-        if text and not self._is_empty:
-            text = ",\n" + text
-        self._is_empty = self._is_empty and not text
+        if text:
+            text = self._separator + text
+            self._separator = ",\n"
         self._file.seek(self._end)
         self._file.write(text.encode() + self._tail)
         self._file.flush()
@@ -53,7 +50,7 @@ class DetectionFiles:
       (``id``, ``file_name``, ``height``, ``width``, the input's path as ``source`` and, of a
       video, ``frame`` from 0) and ``categories``.
 
-    A context manager. Both files are complete JSON at any time.
+    Both files are complete JSON at any time.
 
     Attributes:
         num_images: images in images.json.
@@ -94,15 +91,8 @@ class DetectionFiles:
         self.num_images = image_id
         self._detections.extend(results)
 
-    def __enter__(self) -> DetectionFiles:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close both files."""
         self._images.close()
         self._detections.close()
 
@@ -119,53 +109,51 @@ def write_image(path: Path, image: np.ndarray) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        is_written = cv2.imwrite(str(path), image)
+        # Not cv2.imwrite, which crashes where a folder's name is not UTF-8.
+        is_encoded, content = cv2.imencode(path.suffix, image)
     except cv2.error:  # larger than the format allows
-        is_written = False
-    if not is_written:
+        is_encoded = False
+    if not is_encoded:
         raise OSError(f"{path}: the image cannot be written")
+    path.write_bytes(content.data)
 
 
 class VideoFile:
-    """A video that is written frame by frame; the first one sets the size.
-
-    A context manager; the file can be played once it is closed.
-    """
+    """A video that is written frame by frame, and can be played once it is closed."""
 
     def __init__(self, path: Path, fps: float) -> None:
         """
         Args:
             path: ``.avi`` is written as Motion JPEG, everything else as MPEG-4.
-            fps: frames a second.
+            fps: frames per second.
         """
         self._path = path
         self._fps = fps
         self._writer: cv2.VideoWriter | None = None
 
     def write(self, image: np.ndarray) -> None:
-        """Append a frame, (H, W, 3) uint8, BGR.
+        """Append a frame, (H, W, 3) uint8, BGR, of the size of the first one.
 
         Raises:
             OSError: the video cannot be written.
         """
         if self._writer is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            codec = "MJPG" if self._path.suffix.lower() == _MJPG_SUFFIX else "mp4v"
-            size = (image.shape[1], image.shape[0])
-            fourcc = cv2.VideoWriter.fourcc(*codec)
-            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, size)
-            if not self._writer.isOpened():
-                raise OSError(f"{self._path}: OpenCV cannot write this video (codec {codec})")
+            self._writer = self._open(width=image.shape[1], height=image.shape[0])
         self._writer.write(image)
 
-    def __enter__(self) -> VideoFile:
-        return self
+    def _open(self, width: int, height: int) -> cv2.VideoWriter:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        codec = "MJPG" if self._path.suffix.lower() == ".avi" else "mp4v"
+        try:
+            path = str(self._path).encode().decode()  # OpenCV crashes on others
+        except UnicodeEncodeError as error:
+            raise OSError(f"{self._path}: a video's name has to be UTF-8") from error
+        writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*codec), self._fps, (width, height))
+        if not writer.isOpened():
+            raise OSError(f"{path}: OpenCV cannot write this video (codec {codec})")
+        return writer
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Finish the file."""
         if self._writer is not None:
             self._writer.release()
