@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .config import add_autoassign_config, get_config_file
+    from .config import add_autoassign_config, get_config_file, load_config
     from .modeling import PointDetector, build_point_resnet_fpn_backbone
 
 __version__ = "0.2.0.dev0"
@@ -20,6 +20,7 @@ __all__ = [
     "add_autoassign_config",
     "build_point_resnet_fpn_backbone",
     "get_config_file",
+    "load_config",
 ]
 
 

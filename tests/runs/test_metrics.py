@@ -3,7 +3,7 @@ import json
 import pytest
 from detectron2.utils.events import EventStorage, JSONWriter
 
-from autoassign.runs import read_metrics
+from autoassign.runs import read_metrics, repair_metrics
 
 
 @pytest.fixture
@@ -89,3 +89,24 @@ def test_evaluations_are_numbered_by_the_iterations_done(path):
 def test_of_several_test_datasets_the_first_one_counts(path):
     write(path, {"iteration": 1, "a/bbox/AP": 10.0, "b/bbox/AP": 20.0})
     assert read_metrics(path).evaluations(("b", "a"), max_iter=9) == {2: {"AP": 20.0}}
+
+
+@pytest.mark.parametrize(
+    ("torn", "whole"),
+    [
+        ('{"iteration": 0}\n{"iterat', '{"iteration": 0}\n'),
+        ('{"iteration": 0}', '{"iteration": 0}\n'),
+        ('{"iteration": 0}\n', '{"iteration": 0}\n'),
+        ("{", ""),
+        ("", ""),
+    ],
+)
+def test_a_torn_line_is_removed_before_a_resumed_run_appends(path, torn, whole):
+    path.write_text(torn)
+    repair_metrics(path)
+    assert path.read_text() == whole
+
+
+def test_metrics_that_are_not_there_need_no_repair(path):
+    repair_metrics(path)
+    assert not path.exists()

@@ -11,9 +11,9 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..config import find_config, load_config, use_cpu_without_cuda
+from ..config import find_config, load_config, normalize_opts, use_cpu_without_cuda
 from ..data import register_custom_datasets, resolve_num_classes
-from ..runs import check_weights_exist
+from ..runs import check_weights_exist, load_trained_config
 from .hooks import best_metric
 
 __all__ = ["setup_config"]
@@ -24,7 +24,8 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
 
     Args:
         args: arguments of :func:`detectron2.engine.default_argument_parser`. ``--config-file`` is
-            a path, or the name of a config that the package ships.
+            a path, or the name of a config that the package ships. Evaluation does without it
+            where MODEL.WEIGHTS knows its config.
 
     Raises:
         ValueError: an option has a value that is not allowed.
@@ -32,7 +33,7 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
         FileExistsError: the output folder holds a training that this one would overwrite.
     """
     config_file = find_config(args.config_file)
-    cfg = load_config(config_file, args.opts)
+    cfg = _load_config(args, config_file)
     on_cpu = use_cpu_without_cuda(cfg)
     check_weights_exist(cfg.MODEL.WEIGHTS)
     has_checkpoint = args.resume and os.path.exists(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
@@ -56,6 +57,14 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     if on_cpu:
         logging.getLogger(__name__).warning("No CUDA device is available: running on the CPU.")
     return cfg
+
+
+def _load_config(args: argparse.Namespace, config_file: str) -> CfgNode:
+    opts = normalize_opts(args.opts)
+    weights = dict(zip(opts[::2], opts[1::2], strict=True)).get("MODEL.WEIGHTS")
+    if args.eval_only and weights and not config_file:
+        return load_trained_config(None, weights, opts)
+    return load_config(config_file, opts)
 
 
 def _refuse_to_overwrite(output_dir: str) -> None:

@@ -9,7 +9,7 @@ from .detector import (
 )
 from .evolution import Evolution, load_evolutions, save_iteration, start_evolution
 from .folder import TrainedRun, evaluation_folder, last_checkpoint
-from .metrics import METRICS, Metrics, iterations_done, metric_prefix, read_metrics
+from .metrics import METRICS, Metrics, iterations_done, metric_prefix, read_metrics, repair_metrics
 from .weights import check_weights_exist
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "load_trained_config",
     "metric_prefix",
     "read_metrics",
+    "repair_metrics",
     "save_iteration",
     "start_evolution",
 ]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..modeling.explanation import ImageExplanation, ObjectMaps, Peak
+from ..modeling import ImageExplanation, ObjectMaps, Peak
 
 __all__ = ["Evolution", "load_evolutions", "save_iteration", "start_evolution"]
 

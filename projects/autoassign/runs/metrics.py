@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["METRICS", "Metrics", "iterations_done", "metric_prefix", "read_metrics"]
+__all__ = [
+    "METRICS",
+    "Metrics",
+    "iterations_done",
+    "metric_prefix",
+    "read_metrics",
+    "repair_metrics",
+]
 
 #: COCO's metrics, in the order in which they are shown.
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -88,6 +96,28 @@ def read_metrics(path: str | Path) -> Metrics:
     if num_torn and not rows:
         raise ValueError(f"{path} has no whole line: it is no metrics.json, or it is damaged")
     return Metrics([rows[iteration] for iteration in sorted(rows)], num_torn)
+
+
+def repair_metrics(path: str | Path) -> None:
+    """Remove what a killed run has left of a line, so that a resumed one appends a whole line.
+
+    Args:
+        path: a metrics.json; it need not exist.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    if not lines or lines[-1].endswith(b"\n"):
+        return
+    last = lines[-1].decode("utf-8", "replace")
+    with path.open("r+b") as file:
+        if _parse(last) is None:
+            file.truncate(len(content) - len(lines[-1]))
+        else:
+            file.seek(0, os.SEEK_END)
+            file.write(b"\n")
 
 
 def _parse(line: str) -> Any:
