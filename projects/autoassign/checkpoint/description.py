@@ -42,13 +42,13 @@ class CheckpointDescription:
             return None
         content = checkpoint[_KEY]
         try:
-            ids = content["thing_dataset_id_to_contiguous_id"]
+            ids = dict(content["thing_dataset_id_to_contiguous_id"])
             description = cls(
                 version=content["version"],
                 config=content["config"],
                 thing_classes=list(content["thing_classes"]),
                 # JSON, which safetensors files hold, has texts for keys.
-                thing_dataset_id_to_contiguous_id={int(key): ids[key] for key in ids},
+                thing_dataset_id_to_contiguous_id={int(key): index for key, index in ids.items()},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"its {_KEY!r} entry is malformed ({error!r})") from error

@@ -178,10 +178,9 @@ def _hint(cfg: CfgNode, key: str) -> str:
 
 def _all_keys(node: CfgNode, prefix: str = "") -> Iterator[str]:
     for name, value in node.items():
+        yield f"{prefix}{name}"
         if isinstance(value, CfgNode):
             yield from _all_keys(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
 
 
 def _converted(key: str, value: Any, default: Any) -> Any:
