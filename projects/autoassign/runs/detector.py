@@ -12,11 +12,16 @@ from detectron2.config import CfgNode
 from detectron2.data import Metadata
 from detectron2.modeling import build_model
 
-from ..checkpoint import CheckpointDescription, PointCheckpointer, Strictness
+from ..checkpoint import (
+    CheckpointDescription,
+    PointCheckpointer,
+    Strictness,
+    local_weight_file,
+    read_weight_file,
+)
 from ..config import load_config, load_config_text, use_cpu_without_cuda
 from ..modeling import PointDetector
 from .class_names import class_metadata
-from .weights import local_weight_file, read_weight_file
 
 __all__ = ["LoadedDetector", "load_detector", "load_detector_from_config", "load_trained_config"]
 
