@@ -1,13 +1,16 @@
 """The project's options, the values they may have, and the YAML files that set them."""
 
+from .allowed_values import ALLOWED_VALUES, check_values
 from .checks import Rule, above, at_least, between, check_choice, check_options, inside, one_of
 from .defaults import add_autoassign_config
 from .device import use_cpu_without_cuda
 from .files import find_config, get_config_file
 from .loading import load_config, load_config_text, normalize_opts
 from .registry import LABEL_ASSIGNMENT_REGISTRY
+from .replacing import remove_unfinished, replacing
 
 __all__ = [
+    "ALLOWED_VALUES",
     "LABEL_ASSIGNMENT_REGISTRY",
     "Rule",
     "above",
@@ -16,6 +19,7 @@ __all__ = [
     "between",
     "check_choice",
     "check_options",
+    "check_values",
     "find_config",
     "get_config_file",
     "inside",
@@ -23,5 +27,7 @@ __all__ = [
     "load_config_text",
     "normalize_opts",
     "one_of",
+    "remove_unfinished",
+    "replacing",
     "use_cpu_without_cuda",
 ]

@@ -1,0 +1,85 @@
+"""Which values options may have, those of detectron2 that this project uses included."""
+
+from __future__ import annotations
+
+from math import inf
+
+from detectron2.config import CfgNode
+
+from .checks import Rule, above, at_least, between, check_options, inside, one_of
+
+__all__ = ["ALLOWED_VALUES", "check_values"]
+
+
+def _each(rule: Rule, text: str) -> Rule:
+    return Rule(lambda x: len(x) > 0 and all(map(rule.holds, x)), text)
+
+
+_below_1 = Rule(lambda x: 0 <= x < 1, "at least 0 and less than 1")
+_finite = Rule(lambda x: -inf < x < inf, "a finite number")
+
+# The options of label assignments stand in their own files.
+ALLOWED_VALUES = {
+    "MODEL.PIXEL_MEAN": _each(_finite, "finite numbers"),
+    "MODEL.PIXEL_STD": _each(above(0), "numbers greater than 0"),
+    "MODEL.FPN.OUT_CHANNELS": at_least(1),
+    "MODEL.POINT_HEAD.NUM_CLASSES": at_least(0),
+    "MODEL.POINT_HEAD.NUM_CONVS": at_least(0),
+    "MODEL.POINT_HEAD.LOCATION_OFFSET": _below_1,
+    "MODEL.POINT_HEAD.PRIOR_PROB": inside(0, 1),
+    "MODEL.POINT_HEAD.BOX_ACTIVATION": one_of("relu", "exp"),
+    "MODEL.POINT_HEAD.BOX_BIAS": _finite,
+    "MODEL.POINT_HEAD.OBJECTNESS": one_of("none", "implicit", "explicit"),
+    "MODEL.POINT_HEAD.SCORE_THRESH_TEST": between(0, 1),
+    "MODEL.POINT_HEAD.TOPK_CANDIDATES_TEST": at_least(1),
+    "MODEL.POINT_HEAD.NMS_THRESH_TEST": between(0, 1),
+    "MODEL.EMA.DECAY": inside(0, 1),
+    "INPUT.MIN_SIZE_TRAIN": _each(at_least(1), "sizes of at least 1"),
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": one_of("choice", "range"),
+    "INPUT.MAX_SIZE_TRAIN": at_least(1),
+    "INPUT.MIN_SIZE_TEST": at_least(0),  # 0: images keep their size
+    "INPUT.MAX_SIZE_TEST": at_least(1),
+    "INPUT.RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
+    "DATALOADER.NUM_WORKERS": at_least(0),
+    "DATALOADER.REPEAT_THRESHOLD": at_least(0),
+    "SOLVER.OPTIMIZER": one_of("SGD", "ADAMW"),
+    "SOLVER.ADAMW_BETAS": Rule(
+        lambda x: len(x) == 2 and all(map(_below_1.holds, x)), "two numbers from 0 to below 1"
+    ),
+    "SOLVER.MOMENTUM": _below_1,
+    "SOLVER.BASE_LR": above(0),
+    "SOLVER.BASE_LR_END": at_least(0),
+    "SOLVER.BIAS_LR_FACTOR": at_least(0),
+    "SOLVER.WEIGHT_DECAY": at_least(0),
+    "SOLVER.WEIGHT_DECAY_NORM": at_least(0),
+    "SOLVER.WEIGHT_DECAY_BIAS": Rule(lambda x: x is None or 0 <= x < inf, "None or at least 0"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of("value", "norm", "full_model"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": above(0),
+    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": Rule(lambda x: x > 0, "greater than 0, or inf"),
+    "SOLVER.LR_SCHEDULER_NAME": one_of(
+        "WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"
+    ),
+    "SOLVER.GAMMA": above(0),
+    "SOLVER.WARMUP_FACTOR": between(0, 1),
+    "SOLVER.WARMUP_ITERS": at_least(0),
+    "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
+    "SOLVER.IMS_PER_BATCH": at_least(1),
+    "SOLVER.MAX_ITER": at_least(1),
+    "SOLVER.CHECKPOINT_PERIOD": at_least(1),
+    "SOLVER.REFERENCE_WORLD_SIZE": at_least(0),
+    "TEST.DETECTIONS_PER_IMAGE": at_least(1),
+    "TEST.EVAL_PERIOD": at_least(0),  # 0: after the last iteration only
+    "TEST.PRECISE_BN.NUM_ITER": at_least(1),
+    "TEST.EVOLUTION.PERIOD": at_least(1),
+    "TEST.EVOLUTION.NUM_OBJECTS": at_least(1),
+    "SEED": Rule(lambda x: x < 2**31, "less than 2³¹"),  # negative: a random one
+}
+
+
+def check_values(cfg: CfgNode) -> None:
+    """Check the values of all options that do not need the data.
+
+    Raises:
+        ValueError: a value is not allowed; option, value and allowed values are named.
+    """
+    check_options(cfg, ALLOWED_VALUES)

@@ -1,0 +1,48 @@
+"""Files that are replaced at once, when their new content is complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["remove_unfinished", "replacing"]
+
+_MARK = ".unfinished"
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Write a file under a temporary name, which takes the place of ``path`` at the end.
+
+    Whenever the process is killed, ``path`` is the old file or the new one. The folder is made.
+
+    Args:
+        path: the file to write or to replace.
+
+    Yields:
+        The name to write to. It has the suffix of ``path``, by which some writers choose a format.
+
+    Raises:
+        OSError: the file cannot be written; ``path`` is as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}{_MARK}{path.suffix}")
+    try:
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: str | Path) -> None:
+    """Remove what killed processes have left in ``folder`` under temporary names.
+
+    No other process may be writing there.
+    """
+    for path in Path(folder).glob(f".*{_MARK}*"):
+        path.unlink()
