@@ -1,0 +1,129 @@
+"""The training data as a function of seed and iteration, so that training can resume anywhere."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetFromList, MapDataset, build_detection_train_loader
+from detectron2.data.build import trivial_batch_collator
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+__all__ = ["TrainingBatches", "build_train_loader", "derive_seed"]
+
+# A sample in the stream of one worker: its place there, and the index of its image.
+Sample = tuple[int, int]
+
+
+def derive_seed(*key: int) -> int:
+    """A seed of 32 bits for what ``key`` names; other keys give independent ones.
+
+    Zeros at the end of a key make no difference.
+    """
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+class TrainingBatches(Sampler[list[Sample]]):
+    """The endless batches of one worker, from any iteration on.
+
+    Attributes:
+        start_iter: iterations that are left out, when iteration over the batches begins.
+    """
+
+    def __init__(self, sampler: Iterable[int], batch_size: int, groups: Sequence[int]) -> None:
+        """
+        Args:
+            sampler: the endless indices of this worker's images, the same in each iteration over
+                it, such as detectron2's samplers.
+            batch_size: of this worker.
+            groups: a number for each image; a batch has images of one number.
+        """
+        self._sampler = sampler
+        self._batch_size = batch_size
+        self._groups = groups
+        self.start_iter = 0
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        return itertools.islice(self._all_batches(), self.start_iter, None)
+
+    def _all_batches(self) -> Iterator[list[Sample]]:
+        # detectron2 groups images after they have been read: skipping would read them all.
+        incomplete: dict[int, list[Sample]] = defaultdict(list)
+        for place, index in enumerate(self._sampler):
+            group = self._groups[index]
+            incomplete[group].append((place, index))
+            if len(incomplete[group]) == self._batch_size:
+                yield incomplete.pop(group)
+
+
+class _SeededSamples(Dataset):
+    """A dataset whose augmentations draw the same for the same place in the stream.
+
+    Neither the number of loading processes nor what was drawn before makes a difference.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self._dataset = dataset
+        self._seed = seed
+        self._rank = comm.get_rank()
+
+    def __getitem__(self, sample: Sample) -> Any:
+        place, index = sample
+        seed_all_rng(derive_seed(self._seed, self._rank, place, 1))
+        return self._dataset[index]
+
+
+def _ignore_stop_signals(worker_id: int) -> None:
+    # Ctrl-C and clusters signal all processes, but the training decides when its loaders end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def build_train_loader(
+    cfg: CfgNode, *, mapper: Callable[[dict[str, Any]], dict[str, Any]]
+) -> DataLoader:
+    """detectron2's training loader, which can start at any iteration.
+
+    Datasets, filters, samplers, aspect-ratio grouping and loading processes are those that
+    :func:`detectron2.data.build_detection_train_loader` takes from ``cfg``. Order and augmentations
+    are a function of ``SEED``, or of a random seed where that is negative. The loader's
+    ``batch_sampler`` is a :class:`TrainingBatches`; its ``start_iter`` counts when the loader is
+    next iterated over.
+
+    Args:
+        cfg: the config.
+        mapper: turns a dataset dict into an input of the model.
+
+    Raises:
+        ValueError: ``SOLVER.IMS_PER_BATCH`` is no multiple of the number of workers.
+    """
+    num_workers = comm.get_world_size()
+    batch_size, rest = divmod(cfg.SOLVER.IMS_PER_BATCH, num_workers)
+    if rest or not batch_size:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}; it must be a multiple of the "
+            f"{num_workers} workers"
+        )
+    seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+    np.random.seed(derive_seed(seed))  # noqa: NPY002 - samplers draw their seeds from there
+    arguments = build_detection_train_loader.from_config(cfg, mapper=mapper)
+    records = arguments["dataset"]
+    if not isinstance(records, list):  # a Dataset object that a user registered
+        return build_detection_train_loader(**arguments)
+    grouping = arguments["aspect_ratio_grouping"]
+    groups = [grouping and x.get("width", 0) > x.get("height", 0) for x in records]
+    dataset = MapDataset(DatasetFromList(records, copy=False), mapper)
+    return DataLoader(
+        _SeededSamples(dataset, seed),
+        batch_sampler=TrainingBatches(arguments["sampler"], batch_size, groups),
+        num_workers=arguments["num_workers"],
+        collate_fn=trivial_batch_collator,
+        worker_init_fn=_ignore_stop_signals,
+    )

@@ -1,0 +1,69 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoassign.data.train_loader import TrainingBatches, derive_seed
+
+
+class Stream:
+    """An endless order of up to 12 images, which visits all of them."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __iter__(self):
+        return (index * 13 % self.size for index in itertools.count())
+
+
+def batches(stream, batch_size, groups, start, count):
+    sampler = TrainingBatches(stream, batch_size, groups)
+    sampler.start_iter = start
+    return list(itertools.islice(sampler, count))
+
+
+def test_batches_count_the_samples_and_start_where_they_are_told():
+    first = batches([4, 2, 0, 1, 3, 4], 2, [0] * 5, start=0, count=3)
+    assert first == [[(0, 4), (1, 2)], [(2, 0), (3, 1)], [(4, 3), (5, 4)]]
+    assert batches([4, 2, 0, 1, 3, 4], 2, [0] * 5, start=1, count=3) == first[1:]
+
+
+def test_a_batch_has_images_of_one_group_in_the_order_of_the_stream():
+    # Images 0 and 2 are wide; the tall ones 1 and 3 are complete first.
+    assert batches([0, 1, 3, 2], 2, [1, 0, 1, 0], start=0, count=2) == [
+        [(1, 1), (2, 3)],
+        [(0, 0), (3, 2)],
+    ]
+
+
+@given(
+    groups=st.lists(st.integers(0, 2), min_size=1, max_size=12),
+    batch_size=st.integers(1, 4),
+    start=st.integers(0, 20),
+)
+def test_starting_later_is_skipping(groups, batch_size, start):
+    stream = Stream(len(groups))
+    whole = batches(stream, batch_size, groups, 0, start + 3)
+    assert batches(stream, batch_size, groups, start, 3) == whole[start:]
+    places = [place for batch in whole for place, _ in batch]
+    assert len(set(places)) == len(places)
+    assert all(len({groups[i] for _, i in batch}) == 1 for batch in whole)
+
+
+def test_iterating_again_gives_the_same():
+    sampler = TrainingBatches(Stream(5), 2, [0] * 5)
+    first, second = (list(itertools.islice(sampler, 4)) for _ in range(2))
+    assert first == second
+
+
+def test_seeds_differ_with_every_part_of_the_key():
+    keys = itertools.product(range(5), range(5), range(5), (1, 2))
+    seeds = {derive_seed(*key) for key in keys}
+    assert len(seeds) == 5 * 5 * 5 * 2
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1])
+def test_a_seed_is_a_function_of_its_key(seed):
+    assert derive_seed(seed, 1, 2, 1) == derive_seed(seed, 1, 2, 1)
