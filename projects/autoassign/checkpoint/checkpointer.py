@@ -1,23 +1,29 @@
-"""A checkpointer that says how well weights have to fit."""
+"""A checkpointer that says how well weights have to fit, and replaces files at once."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from torch import nn
+from torch import Tensor, nn
 
+from ..config import replacing
+from .description import CheckpointDescription
 from .strictness import Strictness, check_fit
 from .weight_files import read_weight_file
 
-__all__ = ["PointCheckpointer"]
+__all__ = ["PointCheckpointer", "nonfinite_tensors"]
 
 
 class PointCheckpointer(DetectionCheckpointer):
     """detectron2's checkpointer; weights that do not fit as well as they have to are an error.
 
     Files are read by :func:`~autoassign.checkpoint.read_weight_file`, which runs no code in them.
+    They are written so that a kill leaves the old file or the new one.
 
     ``last_checkpoint`` names where training stands, never ``model_best.pth``.
     """
@@ -29,6 +35,7 @@ class PointCheckpointer(DetectionCheckpointer):
         *,
         strictness: Strictness = Strictness.TRAINING,
         trust: bool = False,
+        description: CheckpointDescription | None = None,
         **kwargs: Any,
     ) -> None:
         """
@@ -37,11 +44,13 @@ class PointCheckpointer(DetectionCheckpointer):
             save_dir: folder that checkpoints are written to.
             strictness: how well weights have to fit.
             trust: see :func:`~autoassign.checkpoint.read_weight_file`.
+            description: written into every file.
             kwargs: see :class:`detectron2.checkpoint.DetectionCheckpointer`.
         """
         super().__init__(model, save_dir, **kwargs)
         self.strictness = strictness
         self.trust = trust
+        self.description = description
 
     def load_model(self, checkpoint: dict[str, Any]) -> None:
         """Load the weights of a checkpoint that has been read; its "model" is taken out of it.
@@ -51,11 +60,43 @@ class PointCheckpointer(DetectionCheckpointer):
         """
         self._log_incompatible_keys(self._load_model(checkpoint))
 
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write model, checkpointables, description and ``kwargs`` to ``name``.pth.
+
+        Raises:
+            FloatingPointError: a tensor is not finite; no file is changed.
+            OSError: the file cannot be written; it is as it was.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data: dict[str, Any] = {"model": self.model.state_dict()}
+        data |= {key: obj.state_dict() for key, obj in self.checkpointables.items()}
+        if self.description is not None:
+            data |= self.description.to_checkpoint()
+        data |= kwargs
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        broken = nonfinite_tensors(data)
+        if broken:
+            raise FloatingPointError(
+                f"{path} is not written: {len(broken)} tensors are not finite, such as {broken[0]}"
+            )
+        self.logger.info(f"Saving checkpoint to {path}")
+        try:
+            with replacing(path) as unfinished, unfinished.open("wb") as file:
+                torch.save(data, file)
+        except RuntimeError as error:  # PyTorch's own, which hides that of the file
+            reason = getattr(error.__context__, "strerror", None) or error
+            raise OSError(f"{path} cannot be written: {reason}") from error
+        except OSError as error:
+            raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+        self.tag_last_checkpoint(f"{name}.pth")
+
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         # Training resumes from its periodic checkpoints. The best one, after the last iteration,
         # has an iteration number of one too many.
         if last_filename_basename != "model_best.pth":
-            super().tag_last_checkpoint(last_filename_basename)
+            with replacing(os.path.join(self.save_dir, "last_checkpoint")) as unfinished:
+                unfinished.write_text(last_filename_basename, encoding="utf-8")
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         checkpoint = read_weight_file(filename, trust=self.trust)
@@ -69,3 +110,19 @@ class PointCheckpointer(DetectionCheckpointer):
         incompatible = super()._load_model(checkpoint)
         check_fit(self.model, incompatible, self.strictness)
         return incompatible
+
+
+def nonfinite_tensors(state: Mapping[str, Any]) -> list[str]:
+    """Dotted names of the tensors in nested dicts and lists that hold an infinity or a NaN."""
+    return [name for name, tensor in _named_tensors(state, "") if not tensor.isfinite().all()]
+
+
+def _named_tensors(node: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(node, Tensor):
+        yield prefix, node
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _named_tensors(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from _named_tensors(value, f"{prefix}.{index}")
