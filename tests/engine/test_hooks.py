@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -79,18 +80,22 @@ def test_the_state_restores_the_weights_in_training_and_how_many_were_averaged()
 
 
 class RecordingCheckpointer:
-    def __init__(self) -> None:
+    """Keeps what would be written; the file has the value of the best evaluation only."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.saved: list[int] = []
 
-    def save(self, name: str, iteration: int) -> None:
+    def save(self, name: str, iteration: int, best: dict) -> None:
         assert name == "model_best"
         self.saved.append(iteration)
+        torch.save({"best": best}, self.folder / "model_best.pth")
 
 
-def evaluations(tmp_path, start_iter, values):
+def evaluations(tmp_path, start_iter, values, metric="bbox/AP"):
     """Iterations whose evaluations are saved as the best, of a training from ``start_iter`` on."""
-    checkpointer = RecordingCheckpointer()
-    hook = BestCheckpointer(10, checkpointer, "bbox/AP")
+    checkpointer = RecordingCheckpointer(tmp_path)
+    hook = BestCheckpointer(10, checkpointer, metric)
     with EventStorage(start_iter) as storage:
         hook.trainer = SimpleNamespace(
             cfg=SimpleNamespace(OUTPUT_DIR=str(tmp_path)),
@@ -101,49 +106,67 @@ def evaluations(tmp_path, start_iter, values):
         hook.before_train()
         for iteration, value in values.items():
             hook.trainer.iter = storage.iter = iteration
-            storage.put_scalar("bbox/AP", value, smoothing_hint=False)
+            storage.put_scalar(metric, value, smoothing_hint=False)
             hook.after_step()
     return checkpointer.saved
-
-
-@pytest.fixture
-def earlier_training(tmp_path):
-    rows = [
-        {"iteration": 9, "loss_pos": 2.0, "bbox/AP": 31.0},
-        {"iteration": 19, "loss_pos": 1.0},
-        {"iteration": 29, "bbox/AP": 45.0},
-        {"iteration": 39, "bbox/AP": float("nan")},
-        {"iteration": 49, "bbox/AP": 44.0},
-    ]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "metrics.json").write_text(text)
 
 
 def test_the_best_of_a_training_is_saved_whenever_it_improves(tmp_path):
     assert evaluations(tmp_path, 0, {9: 10.0, 19: 30.0, 29: 20.0, 39: 31.0}) == [9, 19, 39]
 
 
-@pytest.mark.usefixtures("earlier_training")
-def test_a_resumed_training_does_not_replace_a_better_earlier_best(tmp_path):
-    assert evaluations(tmp_path, 50, {59: 44.5, 69: 45.0, 79: 45.5}) == [79]
+def test_the_first_evaluation_is_saved_even_if_its_value_is_nan(tmp_path):
+    nan = float("nan")
+    assert evaluations(tmp_path, 0, {9: nan, 19: nan, 29: 0.0, 39: nan}) == [9, 29]
 
 
-@pytest.mark.usefixtures("earlier_training")
-def test_model_best_also_counts_when_it_is_later_than_the_checkpoint_resumed_from(tmp_path):
-    assert evaluations(tmp_path, 20, {29: 40.0, 39: 46.0}) == [39]
+def test_a_resumed_training_knows_the_best_value_from_its_file(tmp_path):
+    evaluations(tmp_path, 0, {9: 31.0, 19: 45.0})
+    assert evaluations(tmp_path, 15, {19: 44.0, 29: 45.0, 39: 45.5}) == [39]
 
 
-@pytest.mark.usefixtures("earlier_training")
-def test_a_half_written_line_of_metrics_is_passed_over(tmp_path):
-    with open(tmp_path / "metrics.json", "a") as file:
-        file.write('{"iteration": 59, "bbox/A')
-    assert evaluations(tmp_path, 50, {59: 44.5, 69: 45.5}) == [69]
+def test_a_value_that_was_never_written_with_weights_does_not_count(tmp_path):
+    evaluations(tmp_path, 0, {9: 31.0})
+    # A kill between the row and the file.
+    (tmp_path / "metrics.json").write_text('{"iteration": 19, "bbox/AP": 45.0}\n')
+    assert evaluations(tmp_path, 10, {19: 44.0}) == [19]
 
 
-@pytest.mark.usefixtures("earlier_training")
+def test_the_best_by_another_metric_is_replaced(tmp_path):
+    evaluations(tmp_path, 0, {9: 31.0}, metric="bbox/AP50")
+    assert evaluations(tmp_path, 10, {19: 10.0}) == [19]
+
+
+def test_a_damaged_best_file_is_replaced(tmp_path):
+    evaluations(tmp_path, 0, {9: 31.0})
+    path = tmp_path / "model_best.pth"
+    path.write_bytes(path.read_bytes()[:100])
+    assert evaluations(tmp_path, 10, {19: 10.0}) == [19]
+
+
+@pytest.fixture
+def older_training(tmp_path):
+    """Files of a version that did not write the value to model_best.pth."""
+    rows = [
+        {"iteration": 9, "loss_pos": 2.0, "bbox/AP": 31.0},
+        {"iteration": 29, "bbox/AP": 45.0},
+        {"iteration": 39, "bbox/AP": float("nan")},
+        {"iteration": 49, "bbox/AP": 44.0},
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "metrics.json").write_text(text)
+    torch.save({"iteration": 29}, tmp_path / "model_best.pth")
+
+
+@pytest.mark.usefixtures("older_training")
+def test_the_best_of_an_older_version_is_that_of_its_metrics(tmp_path):
+    assert evaluations(tmp_path, 20, {59: 44.5, 69: 45.0, 79: 45.5}) == [79]
+
+
+@pytest.mark.usefixtures("older_training")
 def test_a_training_from_the_start_does_not_look_at_what_was_before(tmp_path):
     assert evaluations(tmp_path, 0, {9: 10.0}) == [9]
 
 
-def test_resuming_without_metrics_of_before_works(tmp_path):
+def test_resuming_without_a_best_file_works(tmp_path):
     assert evaluations(tmp_path, 50, {59: 10.0}) == [59]

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from training_runs import CONFIG, parse, run, set_up
 
 from autoassign import get_config_file
@@ -32,15 +31,13 @@ def test_an_unknown_config_file_is_an_error_that_lists_the_shipped_ones(shapes, 
         set_up(args)
 
 
-def test_the_config_is_complete_frozen_and_written_to_the_output_folder(shapes, tmp_path):
+def test_the_config_is_complete_and_frozen_and_no_file_of_a_training_is_written(shapes, tmp_path):
     cfg = set_up(parse(shapes, tmp_path / "out", "SOLVER.BASE_LR", 0.0125))
     assert cfg.is_frozen()
     assert cfg.SOLVER.BASE_LR == 0.0125
     assert cfg.DATASETS.TRAIN == ("shapes_train",)
     assert cfg.MODEL.POINT_HEAD.NUM_CLASSES == 6
-    written = yaml.unsafe_load((tmp_path / "out/config.yaml").read_text())
-    assert written["SOLVER"]["BASE_LR"] == 0.0125
-    assert written["MODEL"]["POINT_HEAD"]["NUM_CLASSES"] == 6
+    assert not (tmp_path / "out/config.yaml").exists()
 
 
 def test_a_number_of_classes_that_disagrees_with_the_data_states_both(shapes, tmp_path):
@@ -83,30 +80,52 @@ def test_weights_that_do_not_exist_are_an_error_at_the_start(shapes, tmp_path):
         set_up(parse(shapes, tmp_path / "out", "MODEL.WEIGHTS", "nowhere.pth"))
 
 
-def test_a_folder_that_holds_a_training_is_not_overwritten(shapes, tmp_path):
+@pytest.fixture
+def interrupted(tmp_path):
+    """A folder with the first checkpoint of a training and its log."""
+    state = {"model": {}, "trainer": {"iteration": 99}}
+    torch.save(state, tmp_path / "model_0000099.pth")
     (tmp_path / "last_checkpoint").write_text("model_0000099.pth")
     (tmp_path / "config.yaml").write_text("of the training before")
+    (tmp_path / "log.txt").write_text("of the training before")
+    return tmp_path
+
+
+def test_a_folder_that_holds_a_training_is_not_overwritten(shapes, interrupted):
     with pytest.raises(FileExistsError) as error:
-        set_up(parse(shapes, tmp_path))
+        set_up(parse(shapes, interrupted))
     message = str(error.value)
-    assert f"OUTPUT_DIR {tmp_path}" in message
+    assert f"OUTPUT_DIR {interrupted}" in message
     assert "--resume" in message
-    assert f"MODEL.WEIGHTS {tmp_path / 'model_0000099.pth'}" in message
-    assert (tmp_path / "config.yaml").read_text() == "of the training before"
+    assert f"MODEL.WEIGHTS {interrupted / 'model_0000099.pth'}" in message
+    for name in ("config.yaml", "log.txt"):
+        assert (interrupted / name).read_text() == "of the training before"
 
 
-@pytest.mark.parametrize("flags", [("--resume",), ("--resume", "--eval-only")])
-def test_resuming_may_use_a_folder_that_holds_a_training(shapes, tmp_path, flags):
-    (tmp_path / "last_checkpoint").write_text("model_0000099.pth")
-    cfg = set_up(parse(shapes, tmp_path, flags=flags))
-    assert str(tmp_path) == cfg.OUTPUT_DIR
+def test_resuming_may_use_a_folder_that_holds_a_training(shapes, interrupted):
+    cfg = set_up(parse(shapes, interrupted, flags=("--resume",)))
+    assert str(interrupted) == cfg.OUTPUT_DIR
 
 
-def test_evaluation_may_use_a_folder_that_holds_a_training(shapes, tmp_path):
-    (tmp_path / "last_checkpoint").write_text("model_0000099.pth")
-    weights = tmp_path / "model_0000099.pth"
-    weights.touch()
-    set_up(parse(shapes, tmp_path, "MODEL.WEIGHTS", weights, flags=("--eval-only",)))
+def test_resuming_does_not_look_for_the_weights_that_training_started_with(shapes, interrupted):
+    options = ("MODEL.WEIGHTS", "moved_away.pth")
+    set_up(parse(shapes, interrupted, *options, flags=("--resume",)))
+    (interrupted / "model_0000099.pth").unlink()
+    (interrupted / "last_checkpoint").unlink()
+    with pytest.raises(FileNotFoundError, match=r"moved_away\.pth does not exist"):
+        set_up(parse(shapes, interrupted, *options, flags=("--resume",)))
+
+
+@pytest.mark.parametrize("flags", [("--eval-only",), ("--eval-only", "--resume")])
+def test_evaluation_of_a_folder_that_holds_a_training_writes_to_one_inside(
+    shapes, interrupted, flags
+):
+    weights = interrupted / "model_0000099.pth"
+    options = () if "--resume" in flags else ("MODEL.WEIGHTS", weights)
+    cfg = set_up(parse(shapes, interrupted, *options, flags=flags))
+    assert str(weights) == cfg.MODEL.WEIGHTS
+    assert str(interrupted / "evaluation") == cfg.OUTPUT_DIR
+    assert (interrupted / "log.txt").read_text() == "of the training before"
 
 
 def test_evaluation_without_weights_is_an_error(shapes, tmp_path):

@@ -16,7 +16,7 @@ from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
 
 from ..checkpoint import PointCheckpointer, Strictness
-from ..engine import Trainer, launch, setup_config
+from ..engine import Trainer, launch, setup_config, show_evaluation
 
 __all__ = ["main", "run"]
 
@@ -31,12 +31,10 @@ def main(args: argparse.Namespace) -> dict[str, Any] | None:
     cfg = setup_config(args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
-        checkpointer = PointCheckpointer(
-            model, save_dir=cfg.OUTPUT_DIR, strictness=Strictness.PREDICTION
-        )
-        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        PointCheckpointer(model, strictness=Strictness.PREDICTION).load(cfg.MODEL.WEIGHTS)
         results = Trainer.test(cfg, model)
         if comm.is_main_process():
+            show_evaluation(None, results)
             verify_results(cfg, results)
         return results
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
@@ -29,15 +26,11 @@ def check_evolution_options(cfg: CfgNode, model: nn.Module) -> None:
         model: the model in training, without a DistributedDataParallel around it.
 
     Raises:
-        ValueError: ``TEST.EVOLUTION`` is enabled, and an option has a value that is not allowed,
-            there is no test dataset, or the model is no PointDetector.
+        ValueError: ``TEST.EVOLUTION`` is enabled, and there is no test dataset, or the model is no
+            PointDetector.
     """
-    options = cfg.TEST.EVOLUTION
-    if not options.ENABLED:
+    if not cfg.TEST.EVOLUTION.ENABLED:
         return
-    for name in ("PERIOD", "NUM_OBJECTS"):
-        if options[name] < 1:
-            raise ValueError(f"TEST.EVOLUTION.{name} is {options[name]}; it is at least 1")
     if not cfg.DATASETS.TEST:
         raise ValueError("TEST.EVOLUTION.ENABLED: DATASETS.TEST names no dataset to look at")
     if not isinstance(model, PointDetector):
@@ -67,8 +60,7 @@ class EvolutionRecorder(HookBase):
     def before_train(self) -> None:
         if not comm.is_main_process():
             return
-        with _numpy_random_state_kept():  # the mapper draws the size, also where there is one
-            self._inputs = self._choose_inputs()
+        self._inputs = self._choose_inputs()
         explanations = self._explain()
         names = self._names(explanations)
         start_evolution(self._folder, explanations, names, self.trainer.start_iter)
@@ -104,13 +96,3 @@ class EvolutionRecorder(HookBase):
             f"({classes[explanation.objects[0].class_index]})"
             for (item, index), explanation in zip(self._inputs, explanations, strict=True)
         ]
-
-
-@contextmanager
-def _numpy_random_state_kept() -> Iterator[None]:
-    # detectron2's augmentations draw from the global state.
-    state = np.random.get_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002

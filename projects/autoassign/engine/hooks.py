@@ -1,19 +1,34 @@
-"""Hooks that detectron2 lacks: averaged weights, a best checkpoint that survives resuming."""
+"""Hooks that detectron2 lacks: averaged weights, evaluation and best checkpoint across resuming."""
 
 from __future__ import annotations
 
-import json
+import logging
+import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase, hooks
+from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..checkpoint import peek
 from ..evaluation import metric_names
+from ..runs import read_metrics
+from .train_step import FiniteTrainer
 
-__all__ = ["AveragedWeights", "BestCheckpointer", "best_metric", "check_average_options"]
+__all__ = [
+    "AveragedWeights",
+    "BestCheckpointer",
+    "EvalHook",
+    "PeriodicCheckpointer",
+    "best_metric",
+    "check_average_options",
+]
+
+logger = logging.getLogger(__name__)
 
 
 class AveragedWeights(HookBase):
@@ -55,34 +70,123 @@ class AveragedWeights(HookBase):
         self._average.n_averaged.copy_(state_dict["n_averaged"])
 
 
-class BestCheckpointer(hooks.BestCheckpointer):
-    """detectron2's, which in a resumed training knows the best value of the training before."""
+class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
+    """detectron2's, which writes nothing while steps fail: the reason may be in the weights."""
+
+    def __init__(self, checkpointer: Checkpointer, period: int, step: FiniteTrainer) -> None:
+        """
+        Args:
+            checkpointer: writes the checkpoints.
+            period: iterations from one checkpoint to the next.
+            step: knows whether the last step has failed.
+        """
+        super().__init__(checkpointer, period)
+        self._step = step
+
+    def after_step(self) -> None:
+        # The weights are still finite, so that the training can end.
+        if not self._step.has_failed or self.trainer.iter == self.trainer.max_iter - 1:
+            super().after_step()
+
+
+class EvalHook(hooks.EvalHook):
+    """detectron2's, which also makes up for an evaluation that an interruption has prevented."""
+
+    def __init__(self, eval_period: int, eval_function: Callable[[], Any], metric: str) -> None:
+        """
+        Args:
+            eval_period: see :class:`detectron2.engine.hooks.EvalHook`.
+            eval_function: see there.
+            metric: a name in metrics.json that every evaluation leaves.
+        """
+        super().__init__(eval_period, eval_function)
+        self._metric = metric
 
     def before_train(self) -> None:
-        path = os.path.join(self.trainer.cfg.OUTPUT_DIR, "metrics.json")
-        if self.trainer.start_iter == 0 or not os.path.exists(path):
+        done = self.trainer.start_iter
+        was_due = 0 < done < self.trainer.max_iter and self._period > 0 and not done % self._period
+        if was_due and not self.has_evaluated(done - 1):
+            self.trainer.storage.iter = done - 1
+            self._do_eval()
+
+    def has_evaluated(self, iteration: int) -> bool:
+        """Whether metrics.json has an evaluation of this iteration or a later one."""
+        rows = _read_rows(self.trainer.cfg.OUTPUT_DIR)
+        return any(self._metric in row and row["iteration"] >= iteration for row in rows)
+
+
+class BestCheckpointer(HookBase):
+    """Keeps the weights of the best evaluation in model_best.pth, with the value they reached.
+
+    It comes after :class:`EvalHook`. The first evaluation is the best one so far, also if its value
+    is NaN, as for a class that no test image has. A resumed training reads the best value from the
+    file, so that it is known after any interruption; detectron2's hook forgets it.
+    """
+
+    NAME = "model_best"
+
+    def __init__(self, eval_period: int, checkpointer: Checkpointer, metric: str) -> None:
+        """
+        Args:
+            eval_period: that of the evaluation.
+            checkpointer: writes the weights.
+            metric: its name in the event storage; greater is better.
+        """
+        self._period = eval_period
+        self._checkpointer = checkpointer
+        self._metric = metric
+        self._best: float | None = None
+        self._checked_iteration = -1
+
+    def before_train(self) -> None:
+        if self.trainer.start_iter > 0:
+            self._best = self._saved_value()
+            self._check()  # an evaluation that EvalHook has made up for
+
+    def after_step(self) -> None:
+        if self._period > 0 and (self.trainer.iter + 1) % self._period == 0:
+            self._check()
+
+    def after_train(self) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        value, iteration = self.trainer.storage.latest().get(self._metric, (math.nan, -1))
+        if iteration <= self._checked_iteration:
             return
-        with open(path) as file:
-            rows = [json.loads(line) for line in file if line.endswith("}\n")]  # none half-written
-        # Also rows after the checkpoint that training resumes from: model_best.pth holds the best
-        # of them all.
-        for row in rows:
-            value = row.get(self._val_metric)
-            if value is not None and (self.best_metric is None or value > self.best_metric):
-                self._update_best(value, row["iteration"])
+        self._checked_iteration = iteration
+        if math.isnan(value):
+            value = -math.inf
+        if self._best is None or value > self._best:
+            self._best = value
+            best = {"metric": self._metric, "value": value}
+            self._checkpointer.save(self.NAME, iteration=iteration, best=best)
+            logger.info(f"{self._metric} is the best so far: {self.NAME}.pth has these weights")
+
+    def _saved_value(self) -> float | None:
+        folder = self.trainer.cfg.OUTPUT_DIR
+        content = peek(os.path.join(folder, f"{self.NAME}.pth"))
+        if content is None:
+            return None
+        if "best" in content:
+            best = content["best"]
+            return best["value"] if best["metric"] == self._metric else None
+        # Version 0.1 did not keep the value with the weights.
+        values = [row[self._metric] for row in _read_rows(folder) if self._metric in row]
+        return max((value for value in values if not math.isnan(value)), default=None)
+
+
+def _read_rows(output_dir: str) -> list[dict[str, float]]:
+    path = os.path.join(output_dir, "metrics.json")
+    return read_metrics(path).rows if os.path.exists(path) else []
 
 
 def check_average_options(cfg: CfgNode) -> None:
     """
     Raises:
-        ValueError: ``MODEL.EMA`` is enabled, and its decay is not between 0 and 1, or
-            ``TEST.PRECISE_BN`` is enabled too.
+        ValueError: ``MODEL.EMA.ENABLED`` and ``TEST.PRECISE_BN.ENABLED`` are set.
     """
-    if not cfg.MODEL.EMA.ENABLED:
-        return
-    if not 0 < cfg.MODEL.EMA.DECAY < 1:
-        raise ValueError(f"MODEL.EMA.DECAY is {cfg.MODEL.EMA.DECAY}; it lies between 0 and 1")
-    if cfg.TEST.PRECISE_BN.ENABLED:
+    if cfg.MODEL.EMA.ENABLED and cfg.TEST.PRECISE_BN.ENABLED:
         raise ValueError(
             "TEST.PRECISE_BN.ENABLED and MODEL.EMA.ENABLED exclude each other: the average "
             "has statistics of its own"

@@ -6,57 +6,109 @@ import argparse
 import logging
 import os
 
+import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
 
-from ..config import find_config, load_config, normalize_opts, use_cpu_without_cuda
+from ..checkpoint import find_checkpoint
+from ..config import (
+    check_values,
+    find_config,
+    load_config,
+    normalize_opts,
+    use_cpu_without_cuda,
+)
 from ..data import register_custom_datasets, resolve_num_classes
 from ..runs import check_weights_exist, load_trained_config
+from .console import set_up_logging
 from .hooks import best_metric
+from .output_dir import lock_output_dir
+from .resuming import seed_of
 
 __all__ = ["setup_config"]
+
+logger = logging.getLogger(__name__)
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
     """The config of a run: file, command line, datasets and device resolved, everything logged.
 
+    A training gets ``OUTPUT_DIR`` for itself until the process ends. An evaluation writes to the
+    folder "evaluation" in it.
+
     Args:
-        args: arguments of :func:`detectron2.engine.default_argument_parser`. ``--config-file`` is
-            a path, or the name of a config that the package ships. Evaluation does without it
-            where MODEL.WEIGHTS knows its config.
+        args: ``config_file``, ``resume``, ``eval_only`` and ``opts``, as of
+            :func:`detectron2.engine.default_argument_parser`. The config file is a path, or the
+            name of a config that the package ships; an evaluation does without it where
+            MODEL.WEIGHTS knows its config.
 
     Raises:
         ValueError: an option has a value that is not allowed.
         FileNotFoundError: the config file, the weights or a part of the data is missing.
         FileExistsError: the output folder holds a training that this one would overwrite.
+        OSError: the output folder cannot be written to, or another training is running in it.
     """
     config_file = find_config(args.config_file)
     cfg = _load_config(args, config_file)
+    check_values(cfg)
     on_cpu = use_cpu_without_cuda(cfg)
-    check_weights_exist(cfg.MODEL.WEIGHTS)
-    has_checkpoint = args.resume and os.path.exists(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
-    if args.eval_only and not has_checkpoint and not cfg.MODEL.WEIGHTS:
-        raise ValueError(
-            "--eval-only has nothing to evaluate: give MODEL.WEIGHTS, or --resume for the last "
-            f"checkpoint of OUTPUT_DIR {cfg.OUTPUT_DIR}"
-        )
-    if not args.eval_only and not args.resume:
-        _refuse_to_overwrite(cfg.OUTPUT_DIR)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="autoassign")
+    if args.eval_only:
+        _prepare_evaluation(cfg, args.resume)
+    else:
+        _prepare_training(cfg, args.resume)
+    set_up_logging(cfg.OUTPUT_DIR)
+    if on_cpu:
+        logger.warning("No CUDA device is available: running on the CPU.")
     register_custom_datasets(cfg)
-    if args.eval_only and not cfg.DATASETS.TEST:
-        raise ValueError("--eval-only has nothing to evaluate on: DATASETS.TEST names no dataset")
+    key = "TEST" if args.eval_only else "TRAIN"
+    if not cfg.DATASETS[key]:
+        what = "--eval-only has nothing to evaluate on" if args.eval_only else "nothing to train on"
+        raise ValueError(f"{what}: DATASETS.{key} names no dataset")
     resolve_num_classes(cfg)
     if cfg.DATASETS.TEST:
         best_metric(cfg)  # raises where there is no such metric
     cfg.freeze()
-    # It copies the file's text into the log, and knows paths only.
-    default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_file}))
-    if on_cpu:
-        logging.getLogger(__name__).warning("No CUDA device is available: running on the CPU.")
+    _log_run(cfg, args, config_file)
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     return cfg
+
+
+def _prepare_evaluation(cfg: CfgNode, resume: bool) -> None:
+    checkpoint = find_checkpoint(cfg.OUTPUT_DIR) if resume else None
+    if checkpoint is not None:
+        cfg.MODEL.WEIGHTS = checkpoint
+    if not cfg.MODEL.WEIGHTS:
+        raise ValueError(
+            "--eval-only has nothing to evaluate: give MODEL.WEIGHTS, or --resume for the last "
+            f"checkpoint of OUTPUT_DIR {cfg.OUTPUT_DIR}"
+        )
+    check_weights_exist(cfg.MODEL.WEIGHTS)
+    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "evaluation")
+
+
+def _prepare_training(cfg: CfgNode, resume: bool) -> None:
+    if comm.is_main_process():
+        lock_output_dir(cfg.OUTPUT_DIR)
+    checkpoint = find_checkpoint(cfg.OUTPUT_DIR)
+    if checkpoint is None:
+        check_weights_exist(cfg.MODEL.WEIGHTS)
+    if not resume:
+        _refuse_to_overwrite(cfg.OUTPUT_DIR, checkpoint)
+    if cfg.SEED < 0:
+        seed = None if checkpoint is None else seed_of(checkpoint)
+        cfg.SEED = comm.shared_random_seed() if seed is None else seed
+
+
+def _log_run(cfg: CfgNode, args: argparse.Namespace, config_file: str) -> None:
+    """Log what detectron2's default_setup logs, to log.txt alone."""
+    logger.debug(f"Worker {comm.get_rank()} of {comm.get_world_size()}")
+    logger.debug(f"Command line arguments: {args}")
+    logger.debug(f"Config file: {config_file}")
+    logger.debug(f"Environment:\n{collect_env_info()}")
+    logger.debug(f"Config:\n{cfg.dump()}")
 
 
 def _load_config(args: argparse.Namespace, config_file: str) -> CfgNode:
@@ -67,22 +119,18 @@ def _load_config(args: argparse.Namespace, config_file: str) -> CfgNode:
     return load_config(config_file, opts)
 
 
-def _refuse_to_overwrite(output_dir: str) -> None:
-    marker = os.path.join(output_dir, "last_checkpoint")
-    if not os.path.exists(marker):
-        metrics = os.path.join(output_dir, "metrics.json")
-        if os.path.exists(metrics) and os.path.getsize(metrics):
-            raise FileExistsError(
-                f"OUTPUT_DIR {output_dir} holds the metrics of a training that ended before its "
-                "first checkpoint: there is nothing to --resume. Give another OUTPUT_DIR, or "
-                "remove this one."
-            )
-        return
-    with open(marker) as file:
-        last = file.read().strip()
-    raise FileExistsError(
-        f"OUTPUT_DIR {output_dir} holds a training already (its last checkpoint is {last}). "
-        "Give another OUTPUT_DIR, or --resume: it goes on from that checkpoint with its weights, "
-        "optimizer, schedule and iteration, and does not read MODEL.WEIGHTS. To start from these "
-        f"weights anew, give another OUTPUT_DIR and MODEL.WEIGHTS {os.path.join(output_dir, last)}."
-    )
+def _refuse_to_overwrite(output_dir: str, checkpoint: str | None) -> None:
+    if checkpoint is not None:
+        raise FileExistsError(
+            f"OUTPUT_DIR {output_dir} holds a training already (its last checkpoint is "
+            f"{os.path.basename(checkpoint)}). Give another OUTPUT_DIR, or --resume: it goes on "
+            "from that checkpoint with its weights, optimizer, schedule and iteration, and does "
+            "not read MODEL.WEIGHTS. To start from these weights anew, give another OUTPUT_DIR "
+            f"and MODEL.WEIGHTS {checkpoint}."
+        )
+    metrics = os.path.join(output_dir, "metrics.json")
+    if os.path.exists(metrics) and os.path.getsize(metrics):
+        raise FileExistsError(
+            f"OUTPUT_DIR {output_dir} holds the metrics of a training that ended before its first "
+            "checkpoint: there is nothing to --resume. Give another OUTPUT_DIR, or remove this one."
+        )

@@ -2,120 +2,247 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import weakref
-from functools import partial
+from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import detectron2.utils.comm as comm
-import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model, hooks
+from detectron2.data import build_detection_test_loader
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils.events import get_event_storage
-from torch import Tensor, nn
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import EventWriter
+from detectron2.utils.logger import setup_logger
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from ..checkpoint import PointCheckpointer, Strictness
-from ..data import CheckedDatasetMapper
+from ..checkpoint import PointCheckpointer, Strictness, find_checkpoint
+from ..config import check_values, replacing
+from ..data import CheckedDatasetMapper, TrainingBatches, build_train_loader, derive_seed
 from ..evaluation import build_evaluator
-from ..runs import evaluation_folder
+from ..runs import evaluation_folder, repair_metrics
+from .console import ProgressReport, printing_to_log, show_evaluation
 from .evolution_hook import EvolutionRecorder
-from .hooks import AveragedWeights, BestCheckpointer, best_metric, check_average_options
+from .hooks import (
+    AveragedWeights,
+    BestCheckpointer,
+    EvalHook,
+    PeriodicCheckpointer,
+    best_metric,
+    check_average_options,
+)
 from .optimizer import build_optimizer
+from .resuming import check_resumable, describe
+from .stop_signals import StopSignals, TrainingStopped
+from .train_step import FiniteAMPTrainer, FiniteTrainer
 
 __all__ = ["Trainer"]
 
+logger = logging.getLogger(__name__)
+
 
 class Trainer(DefaultTrainer):
-    """Trains and evaluates a detector as the config says."""
+    """Trains and evaluates a detector as the config says.
+
+    What an iteration reads and draws depends on ``SEED`` and the number of the iteration only: a
+    training that is interrupted and resumed ends with the weights of one that is not. A negative
+    ``SEED`` becomes a random one when training starts.
+    """
 
     def __init__(self, cfg: CfgNode) -> None:
         """
         Raises:
             ValueError: an option has a value that is not allowed.
         """
-        if cfg.MODEL.DEVICE == "cpu":
-            # DefaultTrainer names a GPU for DistributedDataParallel, which refuses it on CPUs.
-            on_cpu = partial(create_ddp_model, device_ids=None)
-            with mock.patch("detectron2.engine.defaults.create_ddp_model", on_cpu):
-                super().__init__(cfg)
-        else:
-            super().__init__(cfg)
-        self.model.register_forward_hook(self._stop_at_non_finite_loss)
-
-    def build_hooks(self) -> list[HookBase]:
-        """detectron2's hooks, the average of the weights, and the best checkpoint."""
-        cfg = self.cfg
+        # In place of DefaultTrainer's, whose DistributedDataParallel does not run on CPUs.
+        TrainerBase.__init__(self)
+        if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
+            setup_logger()
+        check_values(cfg)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        if cfg.SEED < 0:
+            cfg = _with_options(cfg, "SEED", comm.shared_random_seed())
         check_average_options(cfg)
-        save = partial(
-            PointCheckpointer,
-            save_dir=cfg.OUTPUT_DIR,
+        self.cfg = cfg
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+
+        self._model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, self._model)
+        data_loader = self.build_train_loader(cfg)
+        self._average = None
+        if cfg.MODEL.EMA.ENABLED:
+            self._average = AveragedWeights(self._model, cfg.MODEL.EMA.DECAY)
+        # On a CPU, DistributedDataParallel takes no device ids.
+        device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
+        model = create_ddp_model(self._model, broadcast_buffers=False, device_ids=device_ids)
+        make_trainer = FiniteAMPTrainer if cfg.SOLVER.AMP.ENABLED else FiniteTrainer
+        self._trainer: FiniteTrainer = make_trainer(model, data_loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = PointCheckpointer(
+            self._evaluated_model,
+            cfg.OUTPUT_DIR,
             strictness=Strictness.FINE_TUNING_OTHER_CLASSES
             if cfg.MODEL.WEIGHTS_SKIP_MISMATCHED
             else Strictness.TRAINING,
+            description=describe(cfg),
             trainer=weakref.proxy(self),
         )
-        self.checkpointer = save(self.model)
-        if not cfg.MODEL.EMA.ENABLED:
-            return self._with_own_hooks(super().build_hooks())
-        model = self.model.module if comm.get_world_size() > 1 else self.model
-        average = AveragedWeights(model, cfg.MODEL.EMA.DECAY)
-        self.checkpointer = save(average.averaged_model)
-        # Before the hooks that write and evaluate.
-        return [average, *self._with_own_hooks(super().build_hooks(), average)]
+        self._signals = StopSignals(self._trainer.request_stop)
+        self.register_hooks(self.build_hooks())
 
-    def _with_own_hooks(
-        self, built: list[HookBase | None], average: AveragedWeights | None = None
-    ) -> list[HookBase]:
-        """The hooks with evaluation of the averaged weights and, after it, the best checkpoint.
+    @property
+    def _evaluated_model(self) -> nn.Module:
+        """What is evaluated and written as the "model" of a checkpoint."""
+        return self._model if self._average is None else self._average.averaged_model
 
-        Where it is wanted, also the hook that keeps how objects are assigned.
-        """
+    def build_hooks(self) -> list[HookBase]:
+        """Hooks for schedule, checkpoints, evaluation and metrics, in the order they run."""
         cfg = self.cfg
-        result: list[HookBase] = []
-        for hook in built:
-            if hook is None:
-                continue
-            if isinstance(hook, hooks.EvalHook):
-                result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, partial(self._test, average)))
-                if cfg.DATASETS.TEST and comm.is_main_process():
-                    result.append(
-                        BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, best_metric(cfg))
-                    )
-            else:
-                result.append(hook)
+        is_main = comm.is_main_process()
+        # The average comes before the hooks that evaluate and write it.
+        result: list[HookBase] = [] if self._average is None else [self._average]
+        result += [hooks.IterationTimer(), hooks.LRScheduler()]
+        if cfg.TEST.PRECISE_BN.ENABLED:
+            loader = self.build_train_loader(_with_options(cfg, "DATALOADER.NUM_WORKERS", 0))
+            options = (cfg.TEST.EVAL_PERIOD, self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
+            result.append(hooks.PreciseBN(*options))
+        if is_main:
+            period = cfg.SOLVER.CHECKPOINT_PERIOD
+            result.append(PeriodicCheckpointer(self.checkpointer, period, self._trainer))
+        if cfg.DATASETS.TEST:
+            period, metric = cfg.TEST.EVAL_PERIOD, best_metric(cfg)
+            self._eval_hook = EvalHook(period, self._evaluate, metric)
+            result.append(self._eval_hook)
+            if is_main:
+                result.append(BestCheckpointer(period, self.checkpointer, metric))
         if cfg.TEST.EVOLUTION.ENABLED:
-            model = self.model.module if comm.get_world_size() > 1 else self.model
-            result.append(EvolutionRecorder(cfg, model))
+            result.append(EvolutionRecorder(cfg, self._model))
+        if is_main:
+            result += [hooks.PeriodicWriter(self.build_writers(), period=20), ProgressReport()]
         return result
 
-    def _test(self, average: AveragedWeights | None) -> dict[str, Any]:
-        model = self.model if average is None else average.averaged_model
-        self._last_eval_results = self.test(self.cfg, model)
-        return self._last_eval_results
+    def build_writers(self) -> list[EventWriter]:
+        """detectron2's, whose metrics.json begins on a line of its own."""
+        repair_metrics(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json"))
+        return super().build_writers()
 
-    def _stop_at_non_finite_loss(
-        self, model: nn.Module, args: tuple[Any, ...], losses: dict[str, Tensor]
-    ) -> None:
-        if not model.training:
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the last checkpoint of ``OUTPUT_DIR``, or load ``MODEL.WEIGHTS``.
+
+        Args:
+            resume: go on, if there is a checkpoint; see
+                :func:`~autoassign.checkpoint.find_checkpoint`.
+
+        Raises:
+            ValueError: the checkpoint is that of another model, optimizer or classes.
+        """
+        checkpoint = find_checkpoint(self.cfg.OUTPUT_DIR) if resume else None
+        if checkpoint is None:
+            self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
             return
-        values = {name: value.detach() for name, value in losses.items()}
-        if torch.stack(list(values.values())).isfinite().all():
-            return
-        listing = ", ".join(f"{name} {value.item()}" for name, value in values.items())
-        files = ", ".join(str(x.get("file_name")) for x in args[0])
-        kept = (
-            f"The last checkpoint is {self.checkpointer.get_checkpoint_file()}."
-            if self.checkpointer.has_checkpoint()
-            else "No checkpoint has been written yet."
+        check_resumable(self.cfg, self._evaluated_model, checkpoint)
+        self.checkpointer.load(checkpoint)
+        self.start_iter = self.iter + 1
+        logger.info(f"Going on from {checkpoint}, after {self.start_iter} iterations")
+
+    def train(self) -> dict[str, Any] | None:
+        """Train until ``SOLVER.MAX_ITER``; config.yaml is written when that starts.
+
+        Returns:
+            See :class:`detectron2.engine.DefaultTrainer`.
+
+        Raises:
+            TrainingStopped: after SIGINT or SIGTERM; the checkpoint is written.
+            FloatingPointError: losses, gradients or weights are not finite.
+            OSError: a file cannot be written.
+        """
+        if self._is_finished():
+            logger.info(
+                f"The training in {self.cfg.OUTPUT_DIR} is finished: {self.start_iter} iterations "
+                f"are done, and SOLVER.MAX_ITER is {self.max_iter}."
+            )
+            return None
+        if comm.is_main_process():
+            with replacing(Path(self.cfg.OUTPUT_DIR, "config.yaml")) as file:
+                file.write_text(self.cfg.dump(), encoding="utf-8")
+        batches = getattr(self.data_loader, "batch_sampler", None)
+        if isinstance(batches, TrainingBatches):
+            batches.start_iter = self.start_iter
+        try:
+            with self._signals:
+                return super().train()
+        except (FloatingPointError, OSError) as error:
+            raise type(error)(f"{error}. {self._last_checkpoint()}") from error
+        finally:
+            self._trainer.end_loading()
+
+    def _is_finished(self) -> bool:
+        if self.start_iter < self.max_iter:
+            return False
+        return not self.cfg.DATASETS.TEST or self._eval_hook.has_evaluated(self.max_iter)
+
+    def _last_checkpoint(self) -> str:
+        if not self.checkpointer.has_checkpoint():
+            return "No checkpoint has been written yet."
+        return f"The last checkpoint is {self.checkpointer.get_checkpoint_file()}."
+
+    def run_step(self) -> None:
+        # Random numbers need not be stored in checkpoints, nor those of every worker.
+        seed_all_rng(derive_seed(self.cfg.SEED, comm.get_rank(), self.iter, 2))
+        super().run_step()
+
+    def after_step(self) -> None:
+        super().after_step()
+        if self._trainer.should_stop:
+            self._stop(self.iter)
+
+    def state_dict(self) -> dict[str, Any]:
+        # After the last iteration, detectron2 counts one more.
+        return {**super().state_dict(), "iteration": min(self.iter, self.max_iter - 1)}
+
+    def _evaluate(self) -> dict[str, Any]:
+        try:
+            with self._signals.raising():
+                results = self.test(self.cfg, self._evaluated_model)
+        # A loading process that the signal ended is a RuntimeError.
+        except (KeyboardInterrupt, RuntimeError):
+            if self._signals.received is None:
+                raise
+            self._stop(self.storage.iter)
+        self._last_eval_results = results
+        if comm.is_main_process():
+            show_evaluation(min(self.storage.iter + 1, self.max_iter), results)
+        return results
+
+    def _stop(self, iteration: int) -> None:
+        """End the training after this iteration, whose checkpoint is written if it is not yet."""
+        done = iteration + 1
+        if (
+            done > self.start_iter
+            and done % self.cfg.SOLVER.CHECKPOINT_PERIOD
+            and done < self.max_iter
+        ):
+            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+        number = self._signals.received or signal.SIGTERM
+        raise TrainingStopped(
+            f"Stopped by {signal.Signals(number).name} after {min(done, self.max_iter)} of "
+            f"{self.max_iter} iterations. {self._last_checkpoint()}",
+            number,
         )
-        raise FloatingPointError(
-            f"Non-finite loss at iteration {get_event_storage().iter}: {listing}. "
-            f"Images: {files}. {kept}"
-        )
+
+    @classmethod
+    def test(
+        cls, cfg: CfgNode, model: nn.Module, evaluators: list[DatasetEvaluator] | None = None
+    ) -> dict[str, Any]:
+        """See :meth:`detectron2.engine.DefaultTrainer.test`; nothing is printed."""
+        with printing_to_log():
+            return super().test(cfg, model, evaluators)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
@@ -124,8 +251,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
-        """detectron2's loader with :class:`CheckedDatasetMapper`."""
-        return build_detection_train_loader(cfg, mapper=CheckedDatasetMapper(cfg, is_train=True))
+        """:func:`~autoassign.data.build_train_loader` with :class:`CheckedDatasetMapper`."""
+        return build_train_loader(cfg, mapper=CheckedDatasetMapper(cfg, is_train=True))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
@@ -139,3 +266,11 @@ class Trainer(DefaultTrainer):
         """See :func:`autoassign.evaluation.build_evaluator`."""
         folder = evaluation_folder(cfg.OUTPUT_DIR, cfg.DATASETS.TEST, dataset_name)
         return build_evaluator(cfg, dataset_name, str(folder))
+
+
+def _with_options(cfg: CfgNode, *options: Any) -> CfgNode:
+    result = cfg.clone()
+    result.defrost()
+    result.merge_from_list(list(options))
+    result.freeze()
+    return result

@@ -1,0 +1,121 @@
+"""What a checkpoint says about its training, and whether a config may go on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from torch import nn
+
+from .. import __version__
+from ..checkpoint import CheckpointDescription, peek
+
+__all__ = ["check_resumable", "describe", "seed_of"]
+
+# Options that decide on the meaning of what a checkpoint holds.
+_FIXED_OPTIONS = (
+    "MODEL.META_ARCHITECTURE",
+    "MODEL.LABEL_ASSIGNMENT.NAME",
+    "MODEL.EMA.ENABLED",
+    "SOLVER.OPTIMIZER",
+)
+
+
+def describe(cfg: CfgNode) -> CheckpointDescription:
+    """Describe a training for its checkpoints.
+
+    Args:
+        cfg: its config. The classes are those of the first dataset in ``DATASETS.TRAIN``, none if
+            its metadata has no ``thing_classes``.
+    """
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    names = list(metadata.get("thing_classes") or ())
+    ids = metadata.get("thing_dataset_id_to_contiguous_id") or {}
+    if sorted(ids.values()) != list(range(len(names))):
+        ids = {index: index for index in range(len(names))}
+    return CheckpointDescription(
+        version=__version__,
+        config=cfg.dump(),
+        thing_classes=names,
+        thing_dataset_id_to_contiguous_id=ids,
+    )
+
+
+def seed_of(checkpoint: str) -> int | None:
+    """``SEED`` of the training that wrote a checkpoint; None if the file does not tell."""
+    description = CheckpointDescription.from_checkpoint(peek(checkpoint) or {})
+    return None if description is None else yaml.safe_load(description.config)["SEED"]
+
+
+def check_resumable(cfg: CfgNode, model: nn.Module, checkpoint: str) -> None:
+    """Check that a training with this config may go on from a checkpoint.
+
+    Args:
+        cfg: the config.
+        model: the config's model.
+        checkpoint: the file.
+
+    Raises:
+        ValueError: classes, optimizer or model are others than the checkpoint's.
+    """
+    content = peek(checkpoint) or {}
+    description = CheckpointDescription.from_checkpoint(content)
+    old: dict[str, Any] = {}
+    new = _flat(yaml.safe_load(cfg.dump()))
+    if description is not None:
+        old = _flat(yaml.safe_load(description.config))
+        for key in _FIXED_OPTIONS:
+            if old[key] != new[key]:
+                raise ValueError(
+                    f"{checkpoint} was trained with {key} {old[key]}, and now it is {new[key]}: "
+                    "restore it to go on, or give another OUTPUT_DIR"
+                )
+        _check_same_classes(cfg, description, checkpoint)
+    tensors, wanted = content.get("model", {}), model.state_dict()
+    unfit = [
+        name
+        for name in tensors.keys() | wanted.keys()
+        if name not in tensors or name not in wanted or tensors[name].shape != wanted[name].shape
+    ]
+    if unfit:
+        changes = ", ".join(
+            f"{key} {old[key]} (now {value})"
+            for key, value in new.items()
+            if key.startswith("MODEL.") and key in old and old[key] != value
+        )
+        raise ValueError(
+            f"{checkpoint} does not fit the model of this config: {len(unfit)} tensors differ, "
+            f"such as {min(unfit)}; it was trained with {changes or 'another model'}: restore that "
+            "to go on, or give another OUTPUT_DIR"
+        )
+
+
+def _check_same_classes(cfg: CfgNode, description: CheckpointDescription, checkpoint: str) -> None:
+    old, new = description.thing_classes, describe(cfg).thing_classes
+    if not old or not new or old == new:
+        return
+    index = next((i for i, pair in enumerate(zip(old, new, strict=False)) if len({*pair}) > 1), -1)
+    difference = (
+        f"class {index} was {old[index]!r} and is {new[index]!r}"
+        if index >= 0
+        else f"it had {len(old)} classes and has {len(new)}"
+    )
+    raise ValueError(
+        f"{checkpoint} was trained with other classes than those of DATASETS.TRAIN: {difference}; "
+        "restore the dataset to go on, or give another OUTPUT_DIR"
+    )
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    return dict(_leaves(node, prefix))
+
+
+def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

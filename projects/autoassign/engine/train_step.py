@@ -1,0 +1,127 @@
+"""detectron2's training steps, which skip updates that are not finite."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from detectron2.engine import AMPTrainer, SimpleTrainer
+from detectron2.utils import comm
+from torch import Tensor, nn
+
+from ..checkpoint import nonfinite_tensors
+
+__all__ = ["MAX_FAILED_STEPS", "FiniteAMPTrainer", "FiniteTrainer"]
+
+logger = logging.getLogger(__name__)
+
+# Training stops after so many failed steps in a row.
+MAX_FAILED_STEPS = 3
+
+
+class FiniteTrainer(SimpleTrainer):
+    """A :class:`SimpleTrainer` that skips the update of a step with a non-finite loss or gradient.
+
+    Training stops with a FloatingPointError when skipping does not help: after
+    :data:`MAX_FAILED_STEPS` such steps in a row, or when the model itself has become non-finite, as
+    batch normalization does after non-finite activations.
+
+    The workers also agree in every step on whether one of them has been asked to stop.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stop_requested = False
+        self._stop_agreed = False
+        self._num_failed_steps = 0
+        self._file_names: list[str] = []
+        self.model.register_forward_pre_hook(self._remember_file_names)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the update of the last step was skipped."""
+        return self._num_failed_steps > 0
+
+    def request_stop(self) -> None:
+        """Ask for :attr:`should_stop` in all workers."""
+        self._stop_requested = True
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether training is to end after the current step, the same in all workers."""
+        return self._stop_requested if comm.get_world_size() == 1 else self._stop_agreed
+
+    def end_loading(self) -> None:
+        """End the loading processes; an iterator that is left to the interpreter's end may hang."""
+        self._data_loader_iter_obj = None
+
+    def _remember_file_names(self, model: nn.Module, args: tuple[Any, ...]) -> None:
+        self._file_names = [str(x.get("file_name")) for x in args[0]]
+
+    def _write_metrics(
+        self,
+        loss_dict: Mapping[str, Tensor],
+        data_time: float,
+        prefix: str = "",
+        iter: int | None = None,
+    ) -> None:
+        # Both base classes call this between backward() and step(). detectron2 waits for the device
+        # here to read the losses, so reading the flags too costs no further wait.
+        loss = torch.stack([value.detach().float() for value in loss_dict.values()]).sum()
+        # Clipping to infinity computes the norm and leaves the gradients as they are.
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), math.inf)
+        goes_on = torch.full_like(loss, not self._stop_requested, dtype=torch.bool)
+        flags = torch.stack([loss.isfinite(), norm.isfinite(), goes_on]).int()
+        if comm.get_world_size() > 1:
+            dist.all_reduce(flags, dist.ReduceOp.MIN)
+        loss_is_finite, gradient_is_finite, all_go_on = flags.tolist()
+        self._stop_agreed = not all_go_on
+        if loss_is_finite and (gradient_is_finite or self._gradient_may_overflow()):
+            self._num_failed_steps = 0
+            super()._write_metrics(loss_dict, data_time, prefix, iter)
+        else:
+            self._num_failed_steps += 1
+            self._report_failure("gradient" if loss_is_finite else "loss", loss_dict)
+            self._skip_update()
+
+    def _gradient_may_overflow(self) -> bool:
+        return False
+
+    def _skip_update(self) -> None:
+        # Without gradients, step() changes neither weights nor momentum.
+        self.optimizer.zero_grad()
+
+    def _report_failure(self, what: str, loss_dict: Mapping[str, Tensor]) -> None:
+        losses = ", ".join(f"{name} {value.item():.4g}" for name, value in loss_dict.items())
+        message = (
+            f"Non-finite {what} at iteration {self.iter}: {losses}. "
+            f"Images: {', '.join(self._file_names)}"
+        )
+        broken = nonfinite_tensors(self.model.state_dict())
+        if broken:
+            raise FloatingPointError(f"{message}. It has made {broken[0]} of the model non-finite")
+        if self._num_failed_steps >= MAX_FAILED_STEPS:
+            raise FloatingPointError(f"{message}. {MAX_FAILED_STEPS} steps in a row have failed")
+        logger.warning(f"{message}. The update is skipped.")
+
+
+class FiniteAMPTrainer(FiniteTrainer, AMPTrainer):
+    """:class:`FiniteTrainer` with mixed precision, where the scale of the loss may be too large."""
+
+    def _gradient_may_overflow(self) -> bool:
+        # GradScaler then skips the update and halves the scale, which starts at 2¹⁶.
+        return self.grad_scaler.get_scale() > 1
+
+    def _skip_update(self) -> None:
+        # GradScaler takes no optimizer without gradients, but skips those that are not finite.
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.fill_(math.inf)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # The training may have begun without mixed precision.
+        super().load_state_dict({"grad_scaler": self.grad_scaler.state_dict(), **state_dict})
