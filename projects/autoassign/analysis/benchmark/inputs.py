@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["LossInputs", "make_loss_inputs"]
+__all__ = ["LossInputs", "make_loss_inputs", "make_objects"]
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,9 @@ def make_loss_inputs(
 
     gt_boxes, gt_classes = [], []
     for _ in range(num_images):
-        sides = torch.empty(num_objects, 2).uniform_(*box_size, generator=generator)
-        room = torch.tensor([width, height]) - sides
-        top_left = torch.rand(num_objects, 2, generator=generator) * room
-        gt_boxes.append(torch.cat((top_left, top_left + sides), dim=1))
-        gt_classes.append(torch.randint(num_classes, (num_objects,), generator=generator))
+        boxes, classes = make_objects(num_objects, image_size, num_classes, generator, box_size)
+        gt_boxes.append(boxes)
+        gt_classes.append(classes)
 
     for level in (*cls_logits, *ltrb, *obj_logits, *extra_logits):
         level.requires_grad_()
@@ -109,3 +107,19 @@ def make_loss_inputs(
         image_size=image_size,
         num_classes=num_classes,
     )
+
+
+def make_objects(
+    num_objects: int,
+    image_size: tuple[int, int],
+    num_classes: int,
+    generator: torch.Generator,
+    box_size: tuple[float, float] = (10.0, 120.0),
+) -> tuple[Tensor, Tensor]:
+    """(n, 4) random boxes inside an image, xyxy in pixels, and their (n,) classes."""
+    height, width = image_size
+    sides = torch.empty(num_objects, 2).uniform_(*box_size, generator=generator)
+    room = torch.tensor([width, height]) - sides
+    top_left = torch.rand(num_objects, 2, generator=generator) * room
+    classes = torch.randint(num_classes, (num_objects,), generator=generator)
+    return torch.cat((top_left, top_left + sides), dim=1), classes

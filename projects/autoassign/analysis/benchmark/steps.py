@@ -1,0 +1,175 @@
+"""Time of whole training steps and of inference, detectors alternating in one run."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from detectron2.utils.events import EventStorage
+from torch import Tensor, nn
+
+__all__ = ["StepRow", "time_inference", "time_training"]
+
+_WARM_UP_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """The steps of one detector.
+
+    Attributes:
+        name: of the detector.
+        seconds: median of each part of a step: "backbone", "head", "loss" (in inference:
+            decoding and NMS), "backward", "optimizer", and "step", their total.
+        spread: least and greatest total.
+        images_per_second: of the median step.
+        ratio: median over the rounds of this detector's step by the first one's.
+        peak_mb: peak memory of the GPU in MiB; None on a CPU, where a process has one peak only.
+    """
+
+    name: str
+    seconds: dict[str, float]
+    spread: tuple[float, float]
+    images_per_second: float
+    ratio: float
+    peak_mb: float | None
+
+
+class _Clock:
+    """Splits a step into parts; on a GPU every reading waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.parts: dict[str, float] = {}
+        self.start()
+
+    def start(self) -> None:
+        self.parts = {}
+        self._last = self._now()
+
+    def lap(self, part: str) -> None:
+        now = self._now()
+        self.parts[part] = self.parts.get(part, 0.0) + now - self._last
+        self._last = now
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+def time_training(
+    detectors: Mapping[str, nn.Module],
+    batch: Sequence[dict],
+    *,
+    rounds: int = 5,
+    amp_dtype: torch.dtype | None = None,
+) -> list[StepRow]:
+    """Time training steps with SGD.
+
+    Args:
+        detectors: on one device; each with a ``backbone`` and a ``head``.
+        batch: what each step trains on.
+        rounds: steps of each detector; they alternate.
+        amp_dtype: the forward pass runs under autocast to this type.
+    """
+
+    def prepare(model: nn.Module) -> Callable[[_Clock], None]:
+        model.train()
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        # So small that weights stay as they are.
+        optimizer = torch.optim.SGD(parameters, lr=1e-9, momentum=0.9)
+        device = parameters[0].device.type
+
+        def step(clock: _Clock) -> None:
+            context = torch.autocast(device, amp_dtype) if amp_dtype else nullcontext()
+            # detectron2's detectors log to it.
+            with EventStorage(), context:
+                losses: dict[str, Tensor] = model(batch)
+                total = torch.stack(list(losses.values())).sum()
+            clock.lap("loss")
+            optimizer.zero_grad()
+            total.backward()
+            clock.lap("backward")
+            optimizer.step()
+            clock.lap("optimizer")
+
+        return step
+
+    return _alternate(detectors, len(batch), rounds, prepare)
+
+
+def time_inference(
+    detectors: Mapping[str, nn.Module],
+    batch: Sequence[dict],
+    *,
+    rounds: int = 5,
+    amp_dtype: torch.dtype | None = None,
+) -> list[StepRow]:
+    """Time inference; arguments of :func:`time_training`."""
+
+    def prepare(model: nn.Module) -> Callable[[_Clock], None]:
+        model.eval()
+        device = next(model.parameters()).device.type
+
+        def step(clock: _Clock) -> None:
+            context = torch.autocast(device, amp_dtype) if amp_dtype else nullcontext()
+            with torch.no_grad(), context:
+                model(batch)
+            clock.lap("loss")
+
+        return step
+
+    return _alternate(detectors, len(batch), rounds, prepare)
+
+
+def _alternate(
+    detectors: Mapping[str, nn.Module],
+    num_images: int,
+    rounds: int,
+    prepare: Callable[[nn.Module], Callable[[_Clock], None]],
+) -> list[StepRow]:
+    parts: dict[str, list[dict[str, float]]] = defaultdict(list)
+    peaks: dict[str, float] = {}
+    steps = {name: prepare(model) for name, model in detectors.items()}
+    for number in range(_WARM_UP_ROUNDS + rounds):
+        for name, model in detectors.items():
+            device = next(model.parameters()).device
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            clock = _Clock(device)
+            handles = [
+                getattr(model, part).register_forward_hook(
+                    lambda *_, clock=clock, part=part: clock.lap(part)
+                )
+                for part in ("backbone", "head")
+            ]
+            clock.start()
+            steps[name](clock)
+            for handle in handles:
+                handle.remove()
+            if device.type == "cuda":
+                peaks[name] = torch.cuda.max_memory_allocated(device) / 2**20
+            if number >= _WARM_UP_ROUNDS:
+                parts[name].append({**clock.parts, "step": sum(clock.parts.values())})
+    first = [row["step"] for row in parts[next(iter(detectors))]]
+    rows = []
+    for name, rounds_of in parts.items():
+        totals = [row["step"] for row in rounds_of]
+        seconds = {part: median(row[part] for row in rounds_of) for part in rounds_of[0]}
+        rows.append(
+            StepRow(
+                name=name,
+                seconds=seconds,
+                spread=(min(totals), max(totals)),
+                images_per_second=num_images / median(totals),
+                ratio=median(a / b for a, b in zip(totals, first, strict=True)),
+                peak_mb=peaks.get(name),
+            )
+        )
+    return rows
