@@ -31,7 +31,7 @@ lint: $(READY) ## check the format, the code and the types
 	$(VENV_PYTHON) -m mypy
 
 doctor: $(READY) ## print versions and what works on this machine
-	@$(VENV_PYTHON) -m autoassign.cli.doctor
+	@$(VENV_PYTHON) -m autoassign doctor
 
 lock: $(READY) ## pin the newest versions that requirements/*.in allow
 	$(VENV_PYTHON) -m pip install --quiet uv

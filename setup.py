@@ -28,7 +28,9 @@ setup(
         "autoassign.configs",
     ],
     package_dir={"autoassign": SOURCE, "autoassign.configs": "configs"},
+    entry_points={"console_scripts": ["autoassign = autoassign.cli:main"]},
     package_data={
+        "autoassign": ["py.typed"],
         "autoassign.configs": ["**/*.yaml"],
         "autoassign.analysis.report": ["*.html", "*.css", "*.js"],
     },

@@ -1,7 +1,9 @@
 #!/usr/bin/env python
-"""Train or evaluate a detector: detectron2's training script; see ``autoassign.cli.train``."""
+"""detectron2's training script for this project: the same as ``autoassign train``."""
 
-from autoassign.cli.train import run
+import sys
+
+from autoassign.cli import main
 
 if __name__ == "__main__":
-    run()
+    sys.exit(main(["train", *sys.argv[1:]], prog="train_net.py"))

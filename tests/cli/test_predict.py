@@ -1,4 +1,4 @@
-"""tools/predict.py from its arguments to its files."""
+"""`autoassign predict` from its arguments to its files."""
 
 import errno
 import json
@@ -15,8 +15,8 @@ from detectron2.data import Metadata
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 
-from autoassign.cli import predict as command
-from autoassign.cli.predict import main
+from autoassign import runs
+from autoassign.cli import main
 from autoassign.inference import Predictor, runner
 from autoassign.inference.drawing import draw_detections
 from autoassign.inference.writers import DetectionFiles
@@ -37,7 +37,7 @@ def project(weights: str, tmp_path: Path) -> Path:
 def predict(project: Path, *arguments: object) -> int:
     base = ("--config-file", project / "detector.yaml", "--class-names", project / "names.txt")
     output = ("--output", project / "out", "--score-threshold", 0.01)
-    return main([str(x) for x in (*arguments[:1], *base, *output, *arguments[1:])])
+    return main(["predict", *(str(x) for x in (*arguments[:1], *base, *output, *arguments[1:]))])
 
 
 def read(project: Path, name: str):
@@ -225,7 +225,7 @@ def test_an_interruption_while_the_weights_are_loaded(project, monkeypatch, caps
     def load(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "load_detector", load)
+    monkeypatch.setattr(runs, "load_detector", load)
     assert predict(project, project / "images") == 130
     assert capsys.readouterr().err == "interrupted\n"
 
@@ -281,12 +281,12 @@ def test_the_detections_are_complete_json_at_any_time(tmp_path):
         (("images", "--weights", "gone.pth"), "gone.pth does not exist"),
         (("images", "--frames", "0"), "0 is not at least 1"),
         (("images", "--batch-size", "x"), "--batch-size: 'x' is not a whole number"),
-        (("images", "--score-threshold", "2"), "2.0 does not lie between 0 and 1"),
+        (("images", "--score-threshold", "2"), "2.0 is not between 0 and 1"),
         (("images", "--score-threshold", "abc"), "--score-threshold: 'abc' is not a number"),
-        (("images", "--score-threshold", "nan"), "nan does not lie between 0 and 1"),
+        (("images", "--score-threshold", "nan"), "nan is not between 0 and 1"),
         (("images", "--class-names", "images/a.png"), "--class-names images/a.png is not UTF-8"),
-        (("images", "--opts", "MODEL.NO_SUCH", "1"), "MODEL.NO_SUCH"),
-        (("images", "--opts", "SEED"), "SEED has no value"),
+        (("images", "MODEL.NO_SUCH", "1"), "MODEL.NO_SUCH"),
+        (("images", "SEED"), "SEED has no value"),
     ],
 )
 def test_wrong_arguments_end_with_a_sentence_before_anything_is_written(
@@ -303,7 +303,7 @@ def test_wrong_arguments_end_with_a_sentence_before_anything_is_written(
     ("output", "message"),
     [
         ("names.txt", "--output names.txt is a file"),
-        ("names.txt/out", "--output names.txt/out cannot be made: Not a directory"),
+        ("names.txt/out", "--output names.txt/out cannot be created: Not a directory"),
     ],
 )
 def test_an_output_folder_that_cannot_be_made_is_an_error_before_the_weights_are_read(
@@ -319,7 +319,7 @@ def test_an_output_folder_that_cannot_be_written_is_an_error(project, monkeypatc
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(SystemExit, match="2"):
         predict(project, project / "images")
-    assert "nothing can be written in this folder" in capsys.readouterr().err
+    assert "is not writable" in capsys.readouterr().err
 
 
 def test_nothing_is_replaced(project, capsys):
@@ -327,7 +327,7 @@ def test_nothing_is_replaced(project, capsys):
     (project / "out/a.png").write_text("mine")
     with pytest.raises(SystemExit, match="2"):
         predict(project, project / "images")
-    assert "is not an empty folder" in capsys.readouterr().err
+    assert "is not empty" in capsys.readouterr().err
     assert (project / "out/a.png").read_text() == "mine"
 
 
@@ -336,5 +336,5 @@ def test_the_config_beside_the_weights_is_taken(project, weights):
     beside.write_bytes(Path(weights).read_bytes())
     (project / "config.yaml").write_text((project / "detector.yaml").read_text())
     arguments = ["--weights", beside, project / "images/a.png", "--output", project / "out"]
-    assert main([str(x) for x in arguments]) == 0
+    assert main(["predict", *(str(x) for x in arguments)]) == 0
     assert len(read(project, "images.json")["images"]) == 1

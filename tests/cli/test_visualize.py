@@ -1,4 +1,4 @@
-"""tools/visualize.py: what it draws, and what it says about wrong input."""
+"""`autoassign visualize`: what it draws, and what it says about wrong input."""
 
 import csv
 from pathlib import Path
@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from narrow_model import narrow_cfg, narrow_model
 
 from autoassign.checkpoint import Strictness
-from autoassign.cli.visualize import main
+from autoassign.cli import main
 from autoassign.data.records import choose_records, dataset_records, load_dataset
 from autoassign.data.shapes import generate_shapes
 from autoassign.runs import load_detector
@@ -58,9 +58,8 @@ def dsla(shapes, tmp_path_factory) -> Path:
 
 def visualize(tmp_path, *arguments):
     """Draw into a folder; the names of what is there then."""
-    assert (
-        main([*map(str, arguments[:1]), "--output", str(tmp_path), *map(str, arguments[1:])]) == 0
-    )
+    figure, *others = map(str, arguments)
+    assert main(["visualize", figure, "--output", str(tmp_path), *others]) == 0
     names = sorted(path.name for path in tmp_path.iterdir())
     for path in tmp_path.glob("*.png"):
         assert np.ptp(cv2.imread(str(path))) > 100
@@ -69,13 +68,13 @@ def visualize(tmp_path, *arguments):
 
 def refusal(capsys, *arguments):
     with pytest.raises(SystemExit) as stopped:
-        main([str(x) for x in arguments])
+        main(["visualize", *(str(x) for x in arguments)])
     assert stopped.value.code == 2
     return capsys.readouterr().err
 
 
 def test_assignment_of_chosen_objects(tmp_path, autoassign):
-    arguments = ("--weights", autoassign, "--images", "1", "--objects", "0")
+    arguments = ("--weights", autoassign, "--images", "000002", "--objects", "0")
     assert visualize(tmp_path, "assignment", *arguments) == ["assignment_000002_object0.png"]
 
 
@@ -92,7 +91,7 @@ def test_strategies_side_by_side(tmp_path, autoassign, dsla):
 
 
 def test_prior_needs_no_data_and_writes_a_table(tmp_path, autoassign, shapes, capsys):
-    options = ("--opts", "DATASETS.CUSTOM.FORMAT", "")
+    options = ("DATASETS.CUSTOM.FORMAT", "")
     names = visualize(tmp_path, "prior", "--weights", autoassign, *options)
     assert names == ["prior.csv", "prior.png"]
     rows = list(csv.reader((tmp_path / "prior.csv").open()))
@@ -107,7 +106,7 @@ def test_objectness(tmp_path, autoassign):
 
 
 def test_a_name_that_comes_twice_is_numbered(tmp_path, autoassign):
-    arguments = ("--weights", autoassign, "--images", "0", "--objects", "0", "0", "0")
+    arguments = ("--weights", autoassign, "--objects", "0", "0", "0")
     assert visualize(tmp_path, "assignment", *arguments) == [
         "assignment_000001_object0.png",
         "assignment_000001_object0_2.png",
@@ -121,12 +120,11 @@ def test_images_of_one_name_are_told_apart_by_their_folders():
         ("cam1/frame.jpg", 1),
         ("cam0/frame", 0),
         ("/data/cam1/frame.jpg", 1),
-        ("1", 1),
         ("0", 2),
     ):
         assert choose_records(records, [text], with_objects=False) == [records[number]]
     for text in ("frame.jpg", "frame"):
-        with pytest.raises(ValueError, match=r"2 images .*cam0/frame.* \(number 0\), .*cam1/frame"):
+        with pytest.raises(ValueError, match=r"2 images .*cam0/frame.*, .*cam1/frame"):
             choose_records(records, [text], with_objects=False)
 
 
@@ -143,8 +141,8 @@ def test_control_c_ends_without_a_traceback(monkeypatch, autoassign, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("autoassign.cli.visualize.load_detector", interrupt)
-    assert main(["prior", "--weights", str(autoassign)]) == 130
+    monkeypatch.setattr("autoassign.runs.load_detector", interrupt)
+    assert main(["visualize", "prior", "--weights", str(autoassign)]) == 130
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -152,6 +150,7 @@ def test_control_c_ends_without_a_traceback(monkeypatch, autoassign, capsys):
     ("arguments", "message"),
     [
         (["assignment", "--images", "3"], "no image '3' in the dataset"),
+        (["assignment", "--images", "3"], "--num-images 3 draws the first 3"),
         (["assignment", "--objects", "99"], "no object 99"),
         (["assignment", "--dataset", "nowhere"], "no dataset 'nowhere'"),
         (["assignment", "--image", "a.png"], "give --box"),
@@ -162,10 +161,10 @@ def test_control_c_ends_without_a_traceback(monkeypatch, autoassign, capsys):
         (["assignment", "--compare", "x.yaml"], "CONFIG=WEIGHTS"),
         (["assignment", "--compare", "x.yaml="], "CONFIG=WEIGHTS, not 'x.yaml='"),
         (["assignment", "--compare", "=x.pth"], "CONFIG=WEIGHTS, not '=x.pth'"),
-        (["assignment", "--compare", "x.yaml"], "usage: visualize.py assignment"),
+        (["assignment", "--compare", "x.yaml"], "autoassign visualize assignment: error: --comp"),
         (["assignment", "--dataset", "coco_2017_val"], "the dataset coco_2017_val cannot be read"),
         (["objectness", "--class", "6"], "no class '6'"),
-        (["prior", "--opts", "MODEL.NO_SUCH", "1"], "NO_SUCH"),
+        (["prior", "MODEL.NO_SUCH", "1"], "NO_SUCH"),
     ],
 )
 def test_wrong_input_is_told_in_a_sentence(autoassign, capsys, arguments, message):
@@ -189,7 +188,7 @@ def test_an_image_without_objects_is_named(shapes, tmp_path, capsys):
         .replace('"images": [', '"images": [{"id": 99, "file_name": "empty.png", "height": 90, '
                  '"width": 90}, ')
     )  # fmt: skip
-    options = ("--opts", "DATASETS.CUSTOM.TEST", "annotations/empty.json")
+    options = ("DATASETS.CUSTOM.TEST", "annotations/empty.json")
     message = refusal(capsys, "assignment", "--weights", weights, "--images", "empty", *options)
     assert "empty.png has no object" in message
 
@@ -202,7 +201,7 @@ def test_weights_of_another_strategy_are_refused(autoassign, dsla, capsys):
     config = ("--config-file", autoassign.with_name("config.yaml"))
     message = refusal(
         capsys, "assignment", *config, "--weights", dsla,
-        "--opts", "MODEL.POINT_HEAD.OBJECTNESS", "none",
+        "MODEL.POINT_HEAD.OBJECTNESS", "none",
     )  # fmt: skip
     assert "lack label_assignment.mu" in message
 

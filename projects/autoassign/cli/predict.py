@@ -1,18 +1,18 @@
 """Detect objects in images, videos and camera pictures.
 
-    tools/predict.py --weights output/mine/model_best.pth FOLDER 'more/**/*.jpg' --output DIR
-    tools/predict.py --config-file FILE --weights FILE clip.mp4 --classes person dog --output DIR
-    tools/predict.py --weights ... camera:0 --frames 250 --output DIR
+    autoassign predict --weights output/mine/model_best.pth FOLDER 'more/**/*.jpg' --output DIR
+    autoassign predict --config-file FILE --weights FILE clip.mp4 --classes person dog --output DIR
+    autoassign predict --weights FILE camera:0 --frames 250 --output DIR
 
-INPUT is an image, a folder (the images below it, at any depth), a glob pattern in quotes, a video,
-or camera:N, which Ctrl-C ends. DIR gets the drawn images and videos under the same relative
-names, detections.json (results in COCO's format) and images.json (the images and categories that
-they refer to). Both hold at any time what has been done, also after Ctrl-C. Drawings of small
-images are larger than the images, for the text on them; the numbers are pixels of the images.
+INPUT is an image, a folder (all images below it), a glob pattern in quotes, a video, or camera:N,
+which Ctrl-C ends. DIR gets the drawn images and videos under the same relative names,
+detections.json (COCO results) and images.json (the images and categories that they refer to). Both
+files are complete after every image. Drawings of small images are enlarged; boxes are in pixels of
+the original image.
 
-Exit status: 0 where everything was predicted, 1 where an input could not be read (it is named, the
-others are predicted) or something could not be written (that ends it), 2 where the arguments, the
-config, the weights or DIR are wrong, 130 after Ctrl-C.
+Exit status: 0; 1 if an input could not be read (the others are predicted) or a file could not be
+written (prediction ends); 2 if the arguments, the config, the weights or DIR are wrong; 130 after
+Ctrl-C.
 """
 
 from __future__ import annotations
@@ -20,33 +20,58 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from ..config import normalize_opts
-from ..inference.predictor import Predictor
-from ..inference.runner import Runner
-from ..inference.sources import find_sources
-from ..runs import load_detector
-from .arguments import INTERRUPTED, add_opts_argument, number_type, run_command
+from .arguments import add_model_arguments, add_options_argument, number_type
+from .verbs import INTERRUPTED
 
-__all__ = ["main"]
+__all__ = ["add_arguments", "run"]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status."""
-    parser = _argument_parser()
-    return run_command(parser, _predict, parser.parse_args(argv))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``autoassign predict``."""
+    parser.add_argument("inputs", nargs="+", metavar="INPUT")
+    add_model_arguments(parser)
+    parser.add_argument("--output", required=True, metavar="DIR", help="a new or empty folder")
+    parser.add_argument(
+        "--batch-size", type=number_type(int, 1), default=4, metavar="N", help="default 4"
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=number_type(float, 0, 1),
+        default=0.3,
+        metavar="S",
+        help="minimum score of detections that are drawn and written (default 0.3)",
+    )
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="detect only these classes")
+    parser.add_argument(
+        "--class-names",
+        metavar="FILE",
+        help="names of all classes, one a line (default: those of the config's datasets)",
+    )
+    parser.add_argument(
+        "--frames",
+        type=number_type(int, 1),
+        metavar="N",
+        help="maximum number of frames of each video or camera",
+    )
+    add_options_argument(parser)
 
 
-def _predict(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Predict on all inputs; returns the exit status."""
+    from ..inference import Predictor
+    from ..inference.runner import Runner
+    from ..inference.sources import find_sources
+    from ..runs import load_detector
+
     sources = find_sources(args.inputs)
-    class_names = _lines(args.class_names)
-    output = _output_folder(args.output)  # before the weights, which may be a download
+    class_names = _read_lines(args.class_names)
+    output = _make_output_folder(args.output)  # before loading weights, which may be a download
     detector = load_detector(
         args.config_file,
         args.weights,
-        [*normalize_opts(args.opts), "MODEL.POINT_HEAD.SCORE_THRESH_TEST", args.score_threshold],
+        [*args.opts, "MODEL.POINT_HEAD.SCORE_THRESH_TEST", args.score_threshold],
         class_names=class_names,
     )
     predictor = Predictor(detector, batch_size=args.batch_size, classes=args.classes)
@@ -70,47 +95,7 @@ def _predict(args: argparse.Namespace) -> int:
     return status
 
 
-def _argument_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="predict.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("inputs", nargs="+", metavar="INPUT")
-    parser.add_argument(
-        "--config-file",
-        metavar="FILE",
-        help="path or name of a shipped config (default: config.yaml beside the weights)",
-    )
-    parser.add_argument("--weights", metavar="FILE", help="default: MODEL.WEIGHTS of the config")
-    parser.add_argument("--output", required=True, metavar="DIR", help="a new or empty folder")
-    parser.add_argument(
-        "--batch-size", type=number_type(int, 1), default=4, metavar="N", help="default 4"
-    )
-    parser.add_argument(
-        "--score-threshold",
-        type=number_type(float, 0, 1),
-        default=0.3,
-        metavar="S",
-        help="least score of what is drawn and written (default 0.3)",
-    )
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="detect only these")
-    parser.add_argument(
-        "--class-names",
-        metavar="FILE",
-        help="names of all classes, one a line (default: those of the config's datasets)",
-    )
-    parser.add_argument(
-        "--frames",
-        type=number_type(int, 1),
-        metavar="N",
-        help="frames of each video or camera, at most",
-    )
-    add_opts_argument(parser)
-    return parser
-
-
-def _lines(file: str | None) -> list[str] | None:
+def _read_lines(file: str | None) -> list[str] | None:
     if file is None:
         return None
     try:
@@ -120,17 +105,16 @@ def _lines(file: str | None) -> list[str] | None:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _output_folder(name: str) -> Path:
-    """The folder, made where it is missing."""
+def _make_output_folder(name: str) -> Path:
     folder = Path(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise FileExistsError(f"--output {folder} is a file, not a folder") from error
     except OSError as error:
-        raise OSError(f"--output {folder} cannot be made: {error.strerror}") from error
+        raise OSError(f"--output {folder} cannot be created: {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"--output {folder}: nothing can be written in this folder")
+        raise PermissionError(f"--output {folder} is not writable")
     if any(folder.iterdir()):
-        raise FileExistsError(f"--output {folder} is not an empty folder: nothing is replaced")
+        raise FileExistsError(f"--output {folder} is not empty: nothing is overwritten")
     return folder

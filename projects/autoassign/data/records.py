@@ -86,9 +86,8 @@ def choose_records(
 
     Args:
         records: dataset dicts.
-        wanted: each a file name, with or without folders or suffix, or a number: the image's
-            place in the dataset, from 0. None of them: the first images.
-        num_images: so many of the first images, where ``wanted`` is empty.
+        wanted: file names, with or without folders or suffix; if empty, the first images.
+        num_images: number of images where ``wanted`` is empty.
         with_objects: whether an image needs an object.
 
     Raises:
@@ -119,16 +118,16 @@ def _find_record(records: Sequence[dict[str, Any]], text: str) -> dict[str, Any]
         if len(found) == 1:
             return records[found[0]]
         if found:
-            listing = ", ".join(f"{paths[number]} (number {number})" for number in found[:5])
+            listing = ", ".join(str(paths[number]) for number in found[:5])
             raise ValueError(
                 f"{text!r} names {len(found)} images of the dataset: {listing}"
-                f"{', ...' if len(found) > 5 else ''}; give more of the path, or the number"
+                f"{', ...' if len(found) > 5 else ''}; give more of the path"
             )
-    if text.isdecimal() and int(text) < len(records):
-        return records[int(text)]
+    # A count is easily mistaken for a name here.
+    hint = f"; --num-images {text} draws the first {text}" if text.isdecimal() else ""
     raise ValueError(
         f"there is no image {text!r} in the dataset: give a file name, such as "
-        f"{paths[0].name}, or a number from 0 to {len(records) - 1}"
+        f"{paths[0].name}{hint}"
     )
 
 

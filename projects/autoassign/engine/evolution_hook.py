@@ -44,7 +44,7 @@ class EvolutionRecorder(HookBase):
     """Keeps the weight maps of a few objects, before training and every so many iterations.
 
     The objects are the largest of each of the first images of the first test dataset. Their maps
-    go to ``OUTPUT_DIR/evolution``, which ``tools/visualize.py evolution`` draws. The model in
+    go to ``OUTPUT_DIR/evolution``, which ``autoassign visualize evolution`` draws. The model in
     training is looked at, not its average. Training is not changed. A training that is resumed
     goes on with the same objects; one from the start replaces what is there.
     """

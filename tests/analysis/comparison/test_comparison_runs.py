@@ -90,7 +90,7 @@ def test_an_interrupt_ends_the_training_and_its_workers(script, tmp_path):
 
 def test_a_training_resumes_with_the_seed_and_folder_of_its_run():
     command = train_command(Run("a", 3, Path("out/a/config.yaml"), Path("out/a/seed3")), 8)
-    assert command[1:3] == ["-m", "autoassign.cli.train"]
+    assert command[1:4] == ["-m", "autoassign", "train"]
     assert "--resume" in command
     assert command[command.index("--num-gpus") + 1] == "8"
     assert command[-4:] == ["OUTPUT_DIR", "out/a/seed3", "SEED", "3"]

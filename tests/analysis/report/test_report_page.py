@@ -14,14 +14,14 @@ from report_runs import make_run
 from autoassign.analysis.figures import explain_image
 from autoassign.analysis.report.dataset import read_dataset, read_ranking
 from autoassign.checkpoint import Strictness
-from autoassign.cli.report import main
+from autoassign.cli import main
 from autoassign.data.model_inputs import map_record
 from autoassign.runs import TrainedRun, load_detector
 
 
 def page_of(folder, tmp_path, *arguments):
     path = tmp_path / "page" / "report.html"
-    assert main([str(folder), "--output", str(path), *map(str, arguments)]) == 0
+    assert main(["report", str(folder), "--output", str(path), *map(str, arguments)]) == 0
     return path.read_text(encoding="utf-8")
 
 
@@ -50,7 +50,7 @@ def test_the_page_needs_no_other_file_and_escapes_names(report_run, tmp_path):
 
 
 def test_the_worst_image_and_the_best_one(report_run, tmp_path):
-    shown = section(page_of(report_run, tmp_path, "--images", 1), "examples")
+    shown = section(page_of(report_run, tmp_path, "--num-images", 1), "examples")
     worst, best = shown.split("<h3>")[1:]
     # From 0.8 on two of three objects are found and nothing is wrong: F1 4/5, else at most 4/6.
     assert "at least 0.800" in shown
@@ -165,7 +165,7 @@ def results(content):
 )
 def test_what_is_missing_is_said(copy, tmp_path, change, options, sentences):
     change(copy)
-    page = page_of(copy, tmp_path, "--opts", *options)
+    page = page_of(copy, tmp_path, *options)
     for anchor, sentence in sentences.items():
         assert sentence in section(page, anchor)
         assert 'class="missing"' in section(page, anchor)
@@ -204,7 +204,7 @@ def test_a_dataset_without_objects_is_no_error(copy, report_data, tmp_path):
     (root / "all.json").write_text(json.dumps(content))
     (copy / "inference" / "coco_instances_results.json").write_text("[]")
     options = ("DATASETS.CUSTOM.ROOT", root, "DATASETS.CUSTOM.TRAIN", "")
-    page = page_of(copy, tmp_path, "--opts", *options)
+    page = page_of(copy, tmp_path, *options)
     assert "No image has an object or a detection" in section(page, "examples")
     assert "No image of the test dataset has an object" in section(page, "assignment")
 
@@ -229,7 +229,7 @@ def test_a_fixed_prior_is_said(report_data, tmp_path):
 def test_a_folder_that_is_no_run_is_an_error(copy, capsys, name):
     (copy / name).unlink()
     with pytest.raises(SystemExit) as stop:
-        main([str(copy)])
+        main(["report", str(copy)])
     assert stop.value.code == 2
     assert f" no {name}" in capsys.readouterr().err.replace(f"{copy}/", "")
     assert not (copy / "report.html").exists()
@@ -238,15 +238,15 @@ def test_a_folder_that_is_no_run_is_an_error(copy, capsys, name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--opts", "NO.SUCH", "1"], "NO.SUCH"),
-        (["--opts", "SOLVER.MAX_ITER"], "has no value"),
+        (["MODEL.NO_SUCH", "1"], "MODEL.NO_SUCH"),
+        (["SOLVER.MAX_ITER"], "SOLVER.MAX_ITER has no value"),
         (["--output", "."], "--output . is a folder"),
-        (["--images", "0"], "0 is not at least 1"),
+        (["--num-images", "0"], "0 is not at least 1"),
     ],
 )
 def test_wrong_arguments_are_named(report_run, tmp_path, capsys, arguments, message):
     with pytest.raises(SystemExit) as stop:
-        main([str(report_run), "--output", str(tmp_path / "x.html"), *arguments])
+        main(["report", str(report_run), "--output", str(tmp_path / "x.html"), *arguments])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -285,7 +285,7 @@ def test_metrics_that_are_no_numbers_are_named(copy, capsys):
     with open(copy / "metrics.json", "a") as file:
         file.write('{"iteration": 40, "bbox/AP": null}\n')
     with pytest.raises(SystemExit) as stop:
-        main([str(copy)])
+        main(["report", str(copy)])
     assert stop.value.code == 2
     assert 'metrics.json, line 8: "bbox/AP" is not a number: null' in capsys.readouterr().err
 
@@ -294,8 +294,8 @@ def test_ctrl_c_ends_without_a_traceback(report_run, tmp_path, capsys, monkeypat
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("autoassign.cli.report.write_report", interrupt)
-    assert main([str(report_run), "--output", str(tmp_path / "x.html")]) == 130
+    monkeypatch.setattr("autoassign.analysis.report.write_report", interrupt)
+    assert main(["report", str(report_run), "--output", str(tmp_path / "x.html")]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 
 

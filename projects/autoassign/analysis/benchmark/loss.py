@@ -23,7 +23,7 @@ from ...modeling import (
 )
 from .inputs import LossInputs, make_loss_inputs
 
-__all__ = ["LossRow", "Subject", "measure", "strategy_names"]
+__all__ = ["LossRow", "Subject", "measure_loss", "strategy_names"]
 
 
 def strategy_names() -> list[str]:
@@ -86,7 +86,7 @@ class LossRow:
     peak_mb: float
 
 
-def measure(
+def measure_loss(
     strategy: str,
     num_objects: int,
     box_scale: float = 1.0,

@@ -51,10 +51,8 @@ class Run:
 def train_command(run: Run, num_gpus: int) -> list[str]:
     """The command line of a training, which goes on from its last checkpoint if it has one."""
     return [
-        *(sys.executable, "-m", "autoassign.cli.train"),
+        *(sys.executable, "-m", "autoassign", "train"),
         *("--config-file", str(run.config_file), "--num-gpus", str(num_gpus), "--resume"),
-        # A free port each: the default one is the same in every process.
-        *("--dist-url", "auto"),
         *("OUTPUT_DIR", str(run.output_dir), "SEED", str(run.seed)),
     ]
 

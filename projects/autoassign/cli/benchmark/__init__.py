@@ -1,0 +1,1 @@
+"""``autoassign benchmark``, one module per measurement."""

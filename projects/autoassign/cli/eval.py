@@ -1,0 +1,36 @@
+"""Evaluate a trained detector on the test datasets of its config.
+
+    autoassign eval --weights output/mine/model_best.pth
+    autoassign eval --config-file FILE --weights FILE DATASETS.TEST "('coco_2017_val',)"
+
+The same as `train_net.py --eval-only`. The metrics and detections go to OUTPUT_DIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import train
+from .arguments import add_launch_arguments, add_model_arguments, add_options_argument
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``autoassign eval``."""
+    add_model_arguments(parser)
+    add_launch_arguments(parser)
+    add_options_argument(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate in the processes that the arguments ask for."""
+    if args.weights:
+        args.opts += ["MODEL.WEIGHTS", args.weights]
+    if not args.config_file:
+        if not args.weights:
+            raise ValueError("give --config-file, --weights or both")
+        args.config_file = str(Path(args.weights).with_name("config.yaml"))
+    args.eval_only, args.resume = True, False
+    train.run(args)

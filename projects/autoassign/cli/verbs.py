@@ -1,0 +1,117 @@
+"""The command ``autoassign``: finds the verb and its module, and reports how it ended."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+from .. import __version__
+from .arguments import parse_arguments
+from .imports import import_modules
+
+__all__ = ["INTERRUPTED", "VERBS", "main"]
+
+# Shells' exit status of a program that SIGINT ended: 128 and the signal's number.
+INTERRUPTED = 130
+
+# Each verb with its module here, which is imported only when the verb is called, and its help. A
+# module has add_arguments(parser) and run(args), which returns an exit status or None for 0.
+VERBS = {
+    "train": ("train", "train a detector"),
+    "eval": ("eval", "evaluate a trained detector on a dataset"),
+    "predict": ("predict", "detect objects in images, videos and camera pictures"),
+    "visualize assignment": ("visualize.assignment", "draw weight maps of objects on all levels"),
+    "visualize prior": ("visualize.prior", "draw the learned center prior of each class"),
+    "visualize objectness": ("visualize.objectness", "draw scores with and without objectness"),
+    "visualize evolution": ("visualize.evolution", "draw an assignment over the iterations"),
+    "report": ("report", "write an HTML page about a training"),
+    "compare": ("compare", "train several configs under equal conditions"),
+    "benchmark loss": ("benchmark.loss", "measure time and memory of the losses"),
+    "benchmark eval": ("benchmark.evaluation", "measure the time of COCO evaluation"),
+    "doctor": ("doctor", "check the installation"),
+}
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "") -> int:
+    """Run a verb.
+
+    Args:
+        argv: the verb and its arguments; by default those of this process.
+        prog: name of the program in messages, by default "autoassign" and the verb.
+
+    Returns:
+        The exit status of the verb; 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: with status 2 if the arguments, files or options are wrong, which a sentence
+            on stderr explains; with 0 for ``--help``.
+    """
+    verb, words = _find_verb(list(sys.argv[1:] if argv is None else argv))
+    module = importlib.import_module(f".{VERBS[verb][0]}", __package__)
+    parser = argparse.ArgumentParser(
+        prog=prog or f"autoassign {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
+    args = parse_arguments(parser, words)
+    try:
+        if hasattr(args, "imports"):
+            import_modules(args.imports)
+        return module.run(args) or 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ImportError, OSError, ValueError) as error:
+        if args.debug:
+            traceback.print_exc()
+        parser.exit(2, f"{parser.prog}: error: {_sentence(error)}\n")
+
+
+def _find_verb(words: list[str]) -> tuple[str, list[str]]:
+    """The verb that a command line starts with, a key of VERBS, and the rest of the line."""
+    verb = ""
+    while verb not in VERBS:
+        parser = _overview(verb)
+        if not words:
+            parser.print_help(sys.stderr)
+            parser.exit(2)
+        if words[0].startswith("-"):
+            parser.parse_args(words)  # --help and --version end the program
+        name = f"{verb} {words[0]}".lstrip()
+        known = [x for x in VERBS if x.startswith(f"{verb} ".lstrip())]
+        if not any(x == name or x.startswith(f"{name} ") for x in known):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"verbs: {', '.join(known)}"
+            parser.error(f"there is no {name!r}; {hint}")
+        verb, words = name, words[1:]
+    return verb, words
+
+
+def _overview(prefix: str) -> argparse.ArgumentParser:
+    """The parser of a command line without a whole verb; its help lists the verbs."""
+    verbs = {verb: text for verb, (_, text) in VERBS.items() if verb.startswith(prefix)}
+    width = max(map(len, verbs))
+    lines = [f"  {verb:{width}}  {text}" for verb, text in verbs.items()]
+    prog = f"autoassign {prefix}".rstrip()
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} VERB ...",
+        epilog="\n".join(["verbs:", *lines, "", "`autoassign VERB --help` describes a verb."]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"autoassign {__version__}")
+    return parser
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"{error}; `autoassign doctor` checks the installation"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

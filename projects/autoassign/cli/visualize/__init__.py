@@ -1,0 +1,1 @@
+"""``autoassign visualize``, one module per figure."""
