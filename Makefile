@@ -2,18 +2,20 @@
 
 # The Python that .venv is made with. Where it can import detectron2, its packages are used.
 PYTHON ?= python3
-# Passed on by `quickstart` and `test`.
+# Passed on by quickstart, test, faults and coverage.
 ARGS ?=
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 READY := $(VENV)/ready
+# One thread a process: two processes of two threads each are slower on two cores.
+PYTEST := OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses=auto --maxprocesses=4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint doctor lock clean
+.PHONY: help setup quickstart test faults coverage lint architecture doctor lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo 'PYTHON=python3.12 names the Python that $(VENV) is made with (`make clean` first to change it).'
 
 setup: $(READY) ## make .venv with everything installed; the targets below do so themselves
@@ -21,14 +23,23 @@ setup: $(READY) ## make .venv with everything installed; the targets below do so
 quickstart: $(READY) ## train, evaluate and look at a small detector; ARGS="KEY VALUE ..." sets options
 	$(VENV_PYTHON) tools/quickstart.py $(ARGS)
 
-# One thread a process: two processes of two threads each are slower on two cores.
-test: $(READY) ## run the tests; ARGS="tests/test_doctor.py -k nms" picks some
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses=auto --maxprocesses=4 $(ARGS)
+test: $(READY) ## run the tests; ARGS="tests/modeling -k fallback" picks some
+	$(PYTEST) $(ARGS)
 
-lint: $(READY) ## check the format, the code and the types
+faults: $(READY) ## run the tests of kills, hostile files and fuzzing: under 15 minutes
+	$(PYTEST) -m faults tests/faults $(ARGS)
+
+coverage: $(READY) ## run the tests and list the lines of the package that they do not reach
+	$(PYTEST) --cov=autoassign --cov-report=term-missing:skip-covered $(ARGS)
+
+lint: $(READY) ## check the format, the code, the types and the imports between rooms
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m mypy
+	$(VENV)/bin/lint-imports --no-logo --no-cache
+
+architecture: $(READY) ## draw the picture of ARCHITECTURE.md from the imports of the code
+	$(VENV_PYTHON) tools/architecture.py
 
 doctor: $(READY) ## print versions and what works on this machine
 	@$(VENV_PYTHON) -m autoassign doctor
@@ -42,7 +53,7 @@ lock: $(READY) ## pin the newest versions that requirements/*.in allow
 	done
 
 clean: ## remove .venv and what the tools leave behind; output/ and datasets/ stay
-	rm -rf $(VENV) build dist *.egg-info projects/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info projects/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # bootstrap.py needs a recent Python itself, so the version is asked for here.
 $(READY): $(wildcard requirements/*.txt) tools/bootstrap.py

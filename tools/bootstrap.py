@@ -70,12 +70,12 @@ def has_detectron2() -> bool:
 
 def install_pinned(python: Path) -> None:
     """Install the lists of ``requirements/``, all versions exact, and this package."""
-    pip_install(python, "--quiet", "-r", REQUIREMENTS / "build.txt")
+    pip_install(python, "-r", REQUIREMENTS / "build.txt")
     # Without isolation, what few source packages there are get built by the pinned setuptools.
     lists = ("-r", REQUIREMENTS / "run.txt", "-r", REQUIREMENTS / "dev.txt")
     pip_install(python, "--no-build-isolation", *lists)
     install_detectron2(python, purelib(python))
-    pip_install(python, "--quiet", "--no-build-isolation", "--no-deps", "-e", ROOT)
+    pip_install(python, "--no-build-isolation", "--no-deps", "-e", ROOT)
 
 
 def install_detectron2(python: Path, folder: Path) -> None:
@@ -84,7 +84,7 @@ def install_detectron2(python: Path, folder: Path) -> None:
     tag = ("--python-version", "3.10", "--implementation", "cp", "--abi", "none")
     wheel_of_any_python = (*tag, "--platform", "any", "--only-binary", ":all:", "--no-deps")
     wheel = ("--require-hashes", "-r", REQUIREMENTS / "detectron2.txt")
-    pip_install(python, "--quiet", *wheel_of_any_python, "--target", folder, *wheel)
+    pip_install(python, *wheel_of_any_python, "--target", folder, *wheel)
 
 
 def show_packages_of_this_interpreter(python: Path) -> None:
@@ -109,8 +109,8 @@ def install_what_is_missing(python: Path) -> None:
     pip_install(python, "-c", constraints, "setuptools", "wheel", *missing)
     # The tools are this project's own in any case, so that lint says the same everywhere.
     tools = ("--ignore-installed", "--no-deps", "-r", REQUIREMENTS / "dev.txt")
-    pip_install(python, "--quiet", *tools)
-    pip_install(python, "--quiet", "--no-deps", "-e", ROOT)
+    pip_install(python, *tools)
+    pip_install(python, "--no-deps", "-e", ROOT)
 
 
 def missing_requirements(lines: list[str]) -> list[str]:
@@ -149,9 +149,23 @@ def has_distribution(name: str) -> bool:
 
 
 def pip_install(python: Path, *arguments: str | Path) -> None:
-    """Run ``pip install``, its output shown."""
+    """Run ``pip install``; prints what takes long, and all of pip's output if it fails."""
     pip = (python, "-m", "pip", "--disable-pip-version-check", "install", *arguments)
-    subprocess.run([str(part) for part in pip], check=True)
+    command = [str(part) for part in pip]
+    output: list[str] = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        for line in process.stdout or ():
+            output.append(line)
+            large = re.match(r"\s*Downloading (\S+) \((\d{3,}\.\d MB)\)", line)
+            if large:
+                print(f"  downloading {large[1]}, {large[2]}", flush=True)
+            elif line.startswith("Installing collected packages:"):
+                print(f"  unpacking {line.count(',') + 1} packages", flush=True)
+    if process.returncode:
+        sys.stderr.writelines(output)
+        raise subprocess.CalledProcessError(process.returncode, command)
 
 
 def purelib(python: Path) -> Path:

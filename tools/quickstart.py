@@ -1,9 +1,7 @@
 #!/usr/bin/env python
 """Generate the shapes dataset, train a detector on it, evaluate, and draw the results.
 
-    python tools/quickstart.py [KEY VALUE ...]
-
-Options of the config are overridden as in train_net.py.
+python tools/quickstart.py [KEY VALUE ...]
 """
 
 import argparse
@@ -18,12 +16,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from autoassign.analysis.figures import draw_curves, draw_prediction_grid
-from autoassign.config import normalize_opts
+from autoassign.cli import add_options_argument, parse_arguments
 from autoassign.data.shapes import generate_shapes
 from autoassign.runs import TrainedRun
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CONFIG = "configs/quickstart/autoassign_shapes.yaml"
+CONFIG = "quickstart/autoassign_shapes.yaml"
 DATASET = REPOSITORY / "datasets" / "shapes"
 OUTPUT = REPOSITORY / "output" / "quickstart"
 ROOT_KEY = "DATASETS.CUSTOM.ROOT"
@@ -34,14 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE")
-    overrides = parser.parse_args(argv).overrides
-    try:
-        overrides = normalize_opts(overrides)
-    except ValueError as error:
-        parser.error(str(error))
-    options = dict(zip(overrides[::2], overrides[1::2], strict=True))
-    # Training runs in the repository: paths relative to the caller's folder are made absolute.
+    add_options_argument(parser)
+    opts = parse_arguments(parser, sys.argv[1:] if argv is None else argv).opts
+    options = dict(zip(opts[::2], opts[1::2], strict=True))
+    # Absolute, because the config beside the weights keeps them.
     dataset = Path(options.pop(ROOT_KEY, DATASET)).absolute()
     output = Path(options.pop("OUTPUT_DIR", None) or _unused_folder(OUTPUT)).absolute()
 
@@ -73,11 +67,11 @@ def _unused_folder(folder: Path) -> Path:
     return candidate
 
 
-def _train(overrides: list[str]) -> int:
-    """Run train_net.py; its exit code, as a shell gives it."""
-    command = [sys.executable, "train_net.py", "--config-file", CONFIG, *overrides]
+def _train(opts: list[str]) -> int:
+    """Run ``autoassign train``; its exit code, as a shell gives it."""
+    command = [sys.executable, "-m", "autoassign", "train", "--config-file", CONFIG, *opts]
     try:
-        code = subprocess.run(command, cwd=REPOSITORY).returncode
+        code = subprocess.run(command).returncode
     except KeyboardInterrupt:
         return 130
     return code if code >= 0 else 128 - code
@@ -93,34 +87,34 @@ def _draw(dataset: Path, output: Path) -> None:
     draw_curves(run.metrics_file, output / "curves.png")
 
 
-def _shown(path: Path) -> str:
-    """``path`` as it can be typed in the caller's folder: relative where it lies inside."""
+def _typed(path: Path) -> str:
+    """A path as it can be typed in the caller's folder: relative if it lies inside."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith(os.pardir) else relative
 
 
 def _report(dataset: Path, output: Path) -> None:
     *_, evaluation = TrainedRun.read(output).evaluations.values()
-    train_net = f"{_shown(Path(sys.executable))} {_shown(REPOSITORY / 'train_net.py')}"
+    autoassign = _typed(Path(sys.executable).with_name("autoassign"))
+    weights = f"--weights {_typed(output / 'model_best.pth')}"
     print(f"""
 AP {evaluation["AP"]:.2f}  AP50 {evaluation["AP50"]:.2f}
-files  {_shown(output)}/
+files  {_typed(output)}/
   predictions.png  held-out images, ground truth beside predictions
   curves.png       losses and AP over the iterations (numbers: metrics.json)
   model_best.pth   the weights with the best AP; model_final.pth: the last ones
 next
-  evaluate again:
-    {train_net} --config-file {_shown(REPOSITORY / CONFIG)} --eval-only \\
-      {ROOT_KEY} {_shown(dataset)} OUTPUT_DIR {_shown(output / "eval")} \\
-      MODEL.WEIGHTS {_shown(output / "model_best.pth")}
-  train on your own data in COCO format (FORMAT voc for VOC):
-    {train_net} --config-file {_shown(REPOSITORY / CONFIG)} OUTPUT_DIR output/mine \\
-      DATASETS.CUSTOM.FORMAT coco {ROOT_KEY} FOLDER \\
-      DATASETS.CUSTOM.TRAIN train.json DATASETS.CUSTOM.TRAIN_IMAGES train \\
-      DATASETS.CUSTOM.TEST val.json DATASETS.CUSTOM.TEST_IMAGES val \\
-      INPUT.MIN_SIZE_TRAIN "(320,)" INPUT.MAX_SIZE_TRAIN 512 \\
-      INPUT.MIN_SIZE_TEST 320 INPUT.MAX_SIZE_TEST 512
-  more: {_shown(REPOSITORY / "README.md")}""")
+  {autoassign} eval {weights}
+  {autoassign} visualize assignment {weights} --num-images 3
+  {autoassign} report {_typed(output)}
+  train on a dataset in COCO format (FORMAT voc for VOC):
+  {autoassign} train --config-file {CONFIG} OUTPUT_DIR output/mine \\
+    DATASETS.CUSTOM.FORMAT coco {ROOT_KEY} FOLDER \\
+    DATASETS.CUSTOM.TRAIN train.json DATASETS.CUSTOM.TRAIN_IMAGES train \\
+    DATASETS.CUSTOM.TEST val.json DATASETS.CUSTOM.TEST_IMAGES val \\
+    INPUT.MIN_SIZE_TRAIN "(320,)" INPUT.MAX_SIZE_TRAIN 512 \\
+    INPUT.MIN_SIZE_TEST 320 INPUT.MAX_SIZE_TEST 512
+  more: {_typed(REPOSITORY / "README.md")}""")
 
 
 if __name__ == "__main__":
