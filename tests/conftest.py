@@ -1,6 +1,7 @@
 """Settings and fixtures of all tests; being here, it also makes tests/golden.py importable."""
 
 import pytest
+import torch
 from detectors import weights_in
 from hypothesis import HealthCheck, settings
 
@@ -12,6 +13,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("autoassign")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
 
 
 @pytest.fixture(scope="session")

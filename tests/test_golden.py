@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DATA = Path(__file__).parent / "golden_vectors"
 VECTORS = sorted(DATA.glob("*.npz"))
 # What the files of each strategy must at least be compared in.
@@ -33,7 +32,7 @@ def run_command(directory: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
 def test_reference_vectors(path, device):
     rows = list(golden.compare(path, torch.device(device)))

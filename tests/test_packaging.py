@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("configs/**/*
 SOURCES = sorted(
     str(path.relative_to(ROOT / "projects"))
     for path in ROOT.glob("projects/autoassign/**/*.*")
-    if path.suffix in (".py", ".html", ".css", ".js")
+    if path.suffix in (".py", ".html", ".css", ".js", ".typed")
 )
 
 
@@ -51,6 +52,32 @@ def test_unpacked_wheel_finds_its_configs(wheel: Path, tmp_path: Path):
         text=True,
     )
     assert Path(found.stdout.strip()) == tmp_path / "autoassign" / CONFIGS[0], found.stderr
+
+
+@pytest.fixture(scope="module")
+def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``autoassign`` as an installed wheel has it, with the packages of this environment."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", wheel]
+    subprocess.run([*install, "--no-index", "--quiet"], check=True)
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site_packages = subprocess.check_output([python, "-c", code], text=True).strip()
+    # Paths alone: the .pth files there, such as that of an editable install, are not read.
+    others = [path for path in sys.path if path.endswith("-packages")]
+    Path(site_packages, "others.pth").write_text("\n".join(others))
+    return folder / "bin" / "autoassign"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["visualize", "--help"], ["doctor"]])
+def test_installed_command_runs_outside_the_checkout(command: Path, tmp_path: Path, words):
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(
+        [command, *words], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "visualize prior" in result.stdout or "All that is needed works" in result.stdout
 
 
 def config_name(index: int) -> str:

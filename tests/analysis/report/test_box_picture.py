@@ -39,6 +39,7 @@ def test_a_label_without_room_is_left_out_and_the_first_ones_are_kept():
     assert labels(boxes) == ["cat 0.90", "cat 0.80", "cat 0.70", "cat 0.60"]
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed")
 def test_no_label_covers_another_one_or_leaves_the_picture(tmp_path):
     names = ("cat", LONG, "MMMMMMMMMMMMMMMM", "WWWWWW mmmmmmmm wwwwwwww", "\u4ea4\u901a\u706f" * 6)

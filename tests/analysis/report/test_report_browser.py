@@ -5,7 +5,10 @@ from headless_browser import find_chromium, use_page
 
 from autoassign.analysis.report import write_report
 
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed"),
+]
 
 SCRIPT = """
 const byId = (id) => document.getElementById(id);
