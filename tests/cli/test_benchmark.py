@@ -13,7 +13,16 @@ from autoassign.cli.benchmark import loss
 def made_up_rows(monkeypatch):
     def measure_all(strategies, args):
         for strategy in strategies:
-            yield LossRow(strategy, args.objects[0], args.box_scale, 0.1, 0.1, 0.05, 7.0)
+            yield LossRow(
+                strategy=strategy,
+                objects=args.objects[0],
+                box_scale=args.box_scale,
+                box_size=args.box_size,
+                forward_seconds=0.1,
+                backward_seconds=0.1,
+                floor_seconds=0.05,
+                peak_mb=7.0,
+            )
 
     monkeypatch.setattr(loss, "_measure_all", measure_all)
 

@@ -9,7 +9,6 @@ The same as `train_net.py --eval-only`. The metrics and detections go to OUTPUT_
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from . import train
 from .arguments import add_launch_arguments, add_model_arguments, add_options_argument
@@ -28,9 +27,6 @@ def run(args: argparse.Namespace) -> None:
     """Evaluate in the processes that the arguments ask for."""
     if args.weights:
         args.opts += ["MODEL.WEIGHTS", args.weights]
-    if not args.config_file:
-        if not args.weights:
-            raise ValueError("give --config-file, --weights or both")
-        args.config_file = str(Path(args.weights).with_name("config.yaml"))
+    args.config_file = args.config_file or ""
     args.eval_only, args.resume = True, False
     train.run(args)

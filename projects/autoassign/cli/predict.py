@@ -60,9 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict on all inputs; returns the exit status."""
-    from ..inference import Predictor
-    from ..inference.runner import Runner
-    from ..inference.sources import find_sources
+    from ..inference import Predictor, Runner, find_sources
     from ..runs import load_detector
 
     sources = find_sources(args.inputs)

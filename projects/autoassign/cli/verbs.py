@@ -7,7 +7,6 @@ import difflib
 import importlib
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 
 from .. import __version__
@@ -61,8 +60,6 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "") -> int:
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
     args = parse_arguments(parser, words)
-    # detectron2 and fvcore call it when they are imported.
-    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
     try:
         if hasattr(args, "imports"):
             import_modules(args.imports)

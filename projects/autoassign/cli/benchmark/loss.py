@@ -47,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="factor on the size of the predicted boxes (default 1)",
     )
+    parser.add_argument(
+        "--box-size",
+        type=number_type(float, 1),
+        nargs=2,
+        default=(10.0, 120.0),
+        metavar=("MIN", "MAX"),
+        help="sides of the objects in pixels (default: 10 120)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     parser.add_argument("--against", type=Path, metavar="FILE", help="rows of MMDetection")
     add_import_argument(parser)
@@ -82,7 +90,9 @@ def _measure_all(strategies: list[str], args: argparse.Namespace) -> Iterator[Lo
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, import_modules, maxtasksperchild=1) as pool:
         for strategy, num_objects in itertools.product(strategies, args.objects):
-            yield pool.apply(measure_loss, (strategy, num_objects, args.box_scale))
+            yield pool.apply(
+                measure_loss, (strategy, num_objects, args.box_scale, tuple(args.box_size))
+            )
 
 
 def _print(row: LossRow, baseline_seconds: float | None) -> None:
