@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from autoassign import __version__
 from autoassign.cli import main
 from autoassign.cli.verbs import VERBS
+from autoassign.engine import TrainingStopped
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "detectron2", "numpy", "matplotlib", "cv2")
@@ -113,6 +115,19 @@ def test_an_interruption_is_no_traceback(ends_with, capsys):
     ends_with(KeyboardInterrupt())
     assert main(["doctor"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_training_that_a_signal_stops_gives_its_message_and_status(ends_with, capsys):
+    ends_with(TrainingStopped("continue with --resume", signal.SIGTERM))
+    assert main(["doctor"]) == 143
+    assert capsys.readouterr().err == "continue with --resume\n"
+
+
+def test_a_training_that_diverges_is_a_sentence_and_no_wrong_argument(ends_with, capsys):
+    ends_with(FloatingPointError("loss_box is nan"))
+    with pytest.raises(SystemExit, match="1"):
+        main(["doctor"])
+    assert capsys.readouterr().err == "autoassign doctor: error: loss_box is nan\n"
 
 
 @pytest.mark.parametrize(

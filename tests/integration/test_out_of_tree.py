@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_strategy_of_the_current_folder_is_trained(tmp_path):
     generate_shapes(tmp_path / "shapes", num_train=4, num_val=2)
-    strategy = ("NAME", "TopK", "TOPK.K", 3)
+    strategy = ("NAME", "NearestLocations", "NEARESTLOCATIONS.TOPK", 3)
     options = [f"MODEL.LABEL_ASSIGNMENT.{x}" for x in strategy[::2]]
     command = [
-        *(sys.executable, "-m", "autoassign", "train", "--import", "topk_assignment"),
+        *(sys.executable, "-m", "autoassign", "train", "--import", "nearest_locations"),
         *("--config-file", "quickstart/fcos_shapes.yaml", *NARROW),
         *(x for pair in zip(options, strategy[1::2], strict=True) for x in pair),
         *("DATASETS.CUSTOM.ROOT", tmp_path / "shapes", "OUTPUT_DIR", tmp_path / "out"),

@@ -47,8 +47,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "") -> int:
         The exit status of the verb; 130 after Ctrl-C.
 
     Raises:
-        SystemExit: with status 2 if the arguments, files or options are wrong, which a sentence
-            on stderr explains; with 0 for ``--help``.
+        SystemExit: after a sentence on stderr, with status 2 if the arguments, files or options
+            are wrong, 1 if a training diverges; with 0 for ``--help``.
     """
     verb, words = _find_verb(list(sys.argv[1:] if argv is None else argv))
     module = importlib.import_module(f".{VERBS[verb][0]}", __package__)
@@ -64,13 +64,14 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "") -> int:
         if hasattr(args, "imports"):
             import_modules(args.imports)
         return module.run(args) or 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except (ImportError, OSError, ValueError) as error:
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "interrupted", file=sys.stderr)
+        return getattr(stop, "exit_code", INTERRUPTED)  # that of a TrainingStopped
+    except (FloatingPointError, ImportError, OSError, ValueError) as error:
         if args.debug:
             traceback.print_exc()
-        parser.exit(2, f"{parser.prog}: error: {_sentence(error)}\n")
+        status = 1 if isinstance(error, FloatingPointError) else 2
+        parser.exit(status, f"{parser.prog}: error: {_sentence(error)}\n")
 
 
 def _find_verb(words: list[str]) -> tuple[str, list[str]]:
