@@ -31,6 +31,9 @@ VERBS = {
     "report": ("report", "write an HTML page about a training"),
     "compare": ("compare", "train several configs under equal conditions"),
     "benchmark loss": ("benchmark.loss", "measure time and memory of the losses"),
+    "benchmark train": ("benchmark.train", "measure training steps beside detectron2's detectors"),
+    "benchmark inference": ("benchmark.inference", "measure inference beside detectron2's"),
+    "benchmark model": ("benchmark.model", "count parameters and FLOPs, part by part"),
     "benchmark eval": ("benchmark.evaluation", "measure the time of COCO evaluation"),
     "doctor": ("doctor", "check the installation"),
 }

@@ -1,12 +1,24 @@
 """Measurements behind ``autoassign benchmark``."""
 
+from .contenders import build_detector, make_batch
 from .evaluation import EvaluationRow, measure_evaluation
-from .loss import LossRow, measure_loss, strategy_names
+from .loss import LossRow, Subject, loss_of, measure_loss, strategy_names
+from .model import ModelRow, count_model
+from .steps import StepRow, time_inference, time_training
 
 __all__ = [
     "EvaluationRow",
     "LossRow",
+    "ModelRow",
+    "StepRow",
+    "Subject",
+    "build_detector",
+    "count_model",
+    "loss_of",
+    "make_batch",
     "measure_evaluation",
     "measure_loss",
     "strategy_names",
+    "time_inference",
+    "time_training",
 ]

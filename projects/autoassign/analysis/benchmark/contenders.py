@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from ...config import add_autoassign_config, get_config_file
+from ...config import LABEL_ASSIGNMENT_REGISTRY, add_autoassign_config, get_config_file
 from .inputs import make_objects
 
 __all__ = ["DETECTRON2", "build_detector", "make_batch"]
@@ -30,7 +30,13 @@ def build_detector(name: str, opts: Sequence[str] = (), device: str = "cpu") -> 
         name: a registered label assignment, or a key of :data:`DETECTRON2`.
         opts: KEY VALUE pairs that override the config of a label assignment.
         device: where it is built.
+
+    Raises:
+        ValueError: there is no such detector, or an option is wrong.
     """
+    known = [key for key, _ in LABEL_ASSIGNMENT_REGISTRY] + list(DETECTRON2)
+    if name not in known:
+        raise ValueError(f"there is no detector {name!r}; it may be one of: {', '.join(known)}")
     torch.manual_seed(0)
     if name in DETECTRON2:
         return instantiate(model_zoo.get_config(DETECTRON2[name]).model).to(device)

@@ -1,0 +1,72 @@
+"""What ``autoassign benchmark train`` and ``autoassign benchmark inference`` share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..arguments import add_import_argument, add_options_argument, number_type
+
+if TYPE_CHECKING:
+    from ...analysis.benchmark import StepRow
+
+__all__ = ["add_arguments", "run_benchmark"]
+
+_DEFAULT = ["AutoAssign", "DSLA", "d2-FCOS", "d2-RetinaNet"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of both verbs."""
+    parser.add_argument(
+        "--detectors",
+        nargs="+",
+        default=_DEFAULT,
+        metavar="NAME",
+        help="label assignments, and d2-FCOS and d2-RetinaNet of detectron2 "
+        f"(default: {' '.join(_DEFAULT)})",
+    )
+    parser.add_argument("--images", type=number_type(int, 1), default=2, metavar="N", help="batch")
+    parser.add_argument(
+        "--size", type=number_type(int, 32), nargs=2, default=(800, 1344), metavar=("H", "W")
+    )
+    parser.add_argument("--objects", type=number_type(int, 0), default=8, metavar="N")
+    parser.add_argument("--rounds", type=number_type(int, 1), default=5, metavar="N")
+    parser.add_argument("--device", default="", help="default: cuda where there is one, else cpu")
+    parser.add_argument("--amp", choices=["bfloat16", "float16"], help="autocast to this type")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
+    add_import_argument(parser)
+    add_options_argument(parser)
+
+
+def run_benchmark(args: argparse.Namespace, *, training: bool) -> None:
+    """Measure and print a row for every detector."""
+    import torch
+
+    from ...analysis.benchmark import build_detector, make_batch, time_inference, time_training
+
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    detectors = {name: build_detector(name, args.opts, device) for name in args.detectors}
+    batch = make_batch(args.images, tuple(args.size), args.objects)
+    amp_dtype = getattr(torch, args.amp) if args.amp else None
+    measure = time_training if training else time_inference
+    rows = measure(detectors, batch, rounds=args.rounds, amp_dtype=amp_dtype)
+    _print(rows)
+    if args.json:
+        name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
+        content = {"device": name, "torch": torch.__version__, "rows": [asdict(x) for x in rows]}
+        args.json.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _print(rows: Sequence[StepRow]) -> None:
+    parts = list(rows[0].seconds)
+    print(
+        "detector      " + "".join(f"{part:>11}" for part in parts) + "   images/s  ratio  peak MB"
+    )
+    for row in rows:
+        times = "".join(f"{1e3 * row.seconds[part]:8.1f} ms" for part in parts)
+        peak = "-" if row.peak_mb is None else f"{row.peak_mb:.0f}"
+        print(f"{row.name:14}{times}   {row.images_per_second:8.2f}  {row.ratio:5.2f}  {peak:>7}")

@@ -1,0 +1,23 @@
+"""Measure training steps of R-50-FPN detectors, alternating in one run.
+
+    autoassign benchmark train
+    autoassign benchmark train --detectors AutoAssign d2-FCOS --images 16 --amp bfloat16
+    autoassign benchmark train --json rows.json MODEL.CHANNELS_LAST True
+
+Images are noise with random objects; weights are random. Config options are those of this
+project's detectors; detectron2's are as its model zoo has them. A ratio is the median over the
+rounds of a detector's step by that of the first one. "loss" includes the conversion of images.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from .steps import add_arguments, run_benchmark
+
+__all__ = ["add_arguments", "run"]
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a row for every detector."""
+    run_benchmark(args, training=True)

@@ -1,0 +1,43 @@
+"""Whole steps of detectors, timed part by part."""
+
+import pytest
+import torch
+from narrow_model import narrow_model
+
+from autoassign.analysis.benchmark import count_model, make_batch, time_inference, time_training
+
+
+@pytest.mark.parametrize(
+    ("measure", "parts"),
+    [
+        (time_training, {"backbone", "head", "loss", "backward", "optimizer", "step"}),
+        (time_inference, {"backbone", "head", "loss", "step"}),
+    ],
+)
+def test_a_row_for_each_detector_whose_parts_make_the_step(measure, parts):
+    detectors = {"first": narrow_model(), "second": narrow_model()}
+    before = {name: x.clone() for name, x in detectors["second"].state_dict().items()}
+    rows = measure(detectors, make_batch(2, (128, 160), 3, num_classes=5), rounds=1)
+    assert [row.name for row in rows] == ["first", "second"]
+    assert rows[0].ratio == 1
+    for row in rows:
+        assert set(row.seconds) == parts
+        total = sum(row.seconds.values()) - row.seconds["step"]
+        assert row.seconds["step"] == pytest.approx(total)
+        assert row.images_per_second == pytest.approx(2 / row.seconds["step"])
+    weight = "head.cls_score.weight"
+    after = detectors["second"].state_dict()[weight]
+    torch.testing.assert_close(after, before[weight], rtol=0, atol=1e-6)
+
+
+def test_parameters_and_flops_of_the_parts_add_up():
+    model = narrow_model()
+    *parts, total = count_model(model, (128, 128))
+    assert total.parameters == sum(p.numel() for p in model.parameters())
+    # The strategy's own parameters belong to no part.
+    own = sum(p.numel() for p in model.label_assignment.parameters())
+    assert sum(row.parameters for row in parts) + own == total.parameters
+    assert sum(row.gflops for row in parts) == pytest.approx(total.gflops)
+    # The last convolutions of the head, over 16² + 8² + 4² + 2² locations of 32 channels.
+    predictors = 340 * 32 * 9 * (5 + 4 + 1)
+    assert parts[-1].gflops * 1e9 > predictors
