@@ -6,6 +6,7 @@ import torch
 from training_runs import CONFIG, parse, run, set_up
 
 from autoassign import get_config_file
+from autoassign.checkpoint import CheckpointDescription
 from autoassign.config import load_config
 from autoassign.engine import Trainer
 
@@ -126,6 +127,19 @@ def test_evaluation_of_a_folder_that_holds_a_training_writes_to_one_inside(
     assert str(weights) == cfg.MODEL.WEIGHTS
     assert str(interrupted / "evaluation") == cfg.OUTPUT_DIR
     assert (interrupted / "log.txt").read_text() == "of the training before"
+
+
+def test_evaluation_uses_the_config_inside_the_checkpoint(shapes, tmp_path):
+    config = set_up(parse(shapes, tmp_path / "out", "SEED", 42)).dump()
+    description = CheckpointDescription("0.2", config, [], {})
+    path = tmp_path / "described.pth"
+    torch.save({"model": {"x": torch.zeros(1)}} | description.to_checkpoint(), path)
+    args = parse(shapes, tmp_path / "out", flags=("--eval-only",))
+    args.config_file, args.opts = "", [f"MODEL.WEIGHTS={path}", "OUTPUT_DIR", str(tmp_path)]
+    cfg = set_up(args)
+    assert cfg.SEED == 42
+    assert str(path) == cfg.MODEL.WEIGHTS
+    assert str(tmp_path) == cfg.OUTPUT_DIR
 
 
 def test_evaluation_without_weights_is_an_error(shapes, tmp_path):

@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from autoassign.inference import Predictor
+from autoassign.runs import load_detector_from_config
 
 
 def test_it_is_the_detector_on_the_resized_image_with_boxes_scaled_back(weights):
@@ -65,6 +66,16 @@ def test_only_the_wanted_classes_are_found_and_the_others_take_no_place(weights)
     wanted = everything[(everything.pred_classes == 1) | (everything.pred_classes == 4)][:8]
     predictor = Predictor(detector_cfg(weights), classes=["elk", "bee"], class_names=CLASS_NAMES)
     assert_same(predictor([image])[0], wanted)
+
+
+def test_a_loaded_detector_is_taken_and_not_changed(weights):
+    image = picture(128, 128)
+    detector = load_detector_from_config(detector_cfg(weights), class_names=CLASS_NAMES)
+    [elks] = Predictor(detector, classes=["elk"])([image])
+    assert set(elks.pred_classes.tolist()) == {4}
+    predictor = Predictor(detector)
+    assert predictor.model is detector.model
+    assert_same(predictor([image])[0], Predictor(detector_cfg(weights))([image])[0])
 
 
 def test_an_unknown_class_is_an_error_that_lists_the_known_ones(weights):

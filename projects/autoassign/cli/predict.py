@@ -49,7 +49,7 @@ def _predict(args: argparse.Namespace) -> int:
         [*normalize_opts(args.opts), "MODEL.POINT_HEAD.SCORE_THRESH_TEST", args.score_threshold],
         class_names=class_names,
     )
-    predictor = Predictor.from_detector(detector, batch_size=args.batch_size, classes=args.classes)
+    predictor = Predictor(detector, batch_size=args.batch_size, classes=args.classes)
     runner = Runner(predictor, output, max_frames=args.frames)
     status = 0
     try:

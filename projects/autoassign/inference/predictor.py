@@ -40,14 +40,14 @@ class Predictor:
 
     Example::
 
-        predictor = Predictor.from_detector(load_detector(weights="model_final.pth"))
+        predictor = Predictor(load_detector(weights="model_final.pth"))
         for instances in predictor([cv2.imread("a.jpg"), cv2.imread("b.jpg")]):
             print(instances.pred_boxes.tensor, instances.scores)
     """
 
     def __init__(
         self,
-        cfg: CfgNode,
+        cfg: CfgNode | LoadedDetector,
         *,
         batch_size: int = 4,
         classes: Sequence[str] | None = None,
@@ -55,56 +55,36 @@ class Predictor:
     ) -> None:
         """
         Args:
-            cfg: the detector's config; it is not changed. ``MODEL.WEIGHTS`` is read. A
-                ``MODEL.POINT_HEAD.NUM_CLASSES`` of 0 is taken from these weights, and without
-                CUDA the CPU is used.
+            cfg: a detector that has been loaded, or its config, whose ``MODEL.WEIGHTS`` are then
+                loaded; neither is changed. A ``MODEL.POINT_HEAD.NUM_CLASSES`` of 0 is taken from
+                the weights, and without CUDA the CPU is used.
             batch_size: the maximum number of images that go through the network at once.
             classes: names of the classes to detect; None for all. Other classes use up neither
                 the candidates nor the detections of an image.
-            class_names: names of all classes in the detector's order; None to find them.
+            class_names: names of all classes in the order of the config's detector; None to find
+                them.
 
         Raises:
             OSError: the weights do not exist or cannot be fetched.
             ValueError: there are no weights, or not those of this config's detector; ``classes``
                 has an unknown name; or an option has a value that is not allowed.
         """
-        detector = load_detector_from_config(cfg, class_names=class_names)
-        self._set_up(detector, batch_size, classes)
-
-    @classmethod
-    def from_detector(
-        cls, detector: LoadedDetector, *, batch_size: int = 4, classes: Sequence[str] | None = None
-    ) -> Predictor:
-        """A predictor with a detector that has been loaded, which is not changed.
-
-        Args:
-            detector: see :func:`~autoassign.runs.load_detector`.
-            batch_size: the maximum number of images that go through the network at once.
-            classes: names of the classes to detect; None for all.
-
-        Raises:
-            ValueError: see the constructor.
-        """
-        predictor = cls.__new__(cls)
-        predictor._set_up(detector, batch_size, classes)
-        return predictor
-
-    def _set_up(
-        self, detector: LoadedDetector, batch_size: int, classes: Sequence[str] | None
-    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        cfg = detector.cfg
-        check_options(cfg, _RULES)
+        if isinstance(cfg, LoadedDetector):
+            detector = cfg
+        else:
+            detector = load_detector_from_config(cfg, class_names=class_names)
+        check_options(detector.cfg, _RULES)
         self.batch_size = batch_size
         self.metadata = detector.metadata
         self.model = detector.model
+        self._input_options = detector.cfg.INPUT
         if left_out := _classes_left_out(detector.class_names, classes):
             self.model = copy.deepcopy(self.model)
             with torch.no_grad():
                 # Probability 0, before anything is selected by score.
                 self.model.head.cls_score.bias[left_out] = -torch.inf
-        self._input_options = cfg.INPUT
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Instances]:
         """Detect the objects of some images.

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -94,17 +95,24 @@ class Runner:
 
     def _run_video(self, source: Video, files: DetectionFiles) -> None:
         before = self.num_images
-        with closing(source.open()) as video:
-            total = min(filter(None, (video.num_frames, self._max_frames)), default=None)
+        video = source.open()
+        # Cameras and damaged headers give 0, -1 or NaN.
+        fps, promised = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
+        limits = (int(promised) if promised > 0 else None, self._max_frames)
+        total = min(filter(None, limits), default=None)
+        frames = (image for _, image in iter(video.read, (False, None)))
+        try:
             with (
-                closing(VideoFile(self._folder / source.name, video.fps)) as drawn,
+                closing(VideoFile(self._folder / source.name, fps)) as drawn,
                 tqdm(desc=source.name, total=total, unit="frame") as progress,
             ):
-                frames = enumerate(itertools.islice(video, self._max_frames))
                 items = (
-                    (image, {**_entry(source), "frame": i}, drawn.write) for i, image in frames
+                    (image, {**_entry(source), "frame": index}, drawn.write)
+                    for index, image in enumerate(itertools.islice(frames, self._max_frames))
                 )
                 self._predict(items, files, progress)
+        finally:
+            video.release()
         num_frames = self.num_images - before
         if num_frames == 0:
             raise UnreadableError("OpenCV finds no frame in it")

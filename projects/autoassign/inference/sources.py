@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import glob
 import itertools
-import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -17,7 +16,7 @@ from PIL import Image
 
 from ..data.image_files import READ_ERRORS, read_image
 
-__all__ = ["ImageFile", "OpenVideo", "Source", "UnreadableError", "Video", "find_sources"]
+__all__ = ["ImageFile", "Source", "UnreadableError", "Video", "find_sources"]
 
 # OpenCV writes all of these.
 _WRITABLE_IMAGES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
@@ -26,8 +25,6 @@ _IMAGES = _WRITABLE_IMAGES | {".gif"}
 _WRITABLE_VIDEOS = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4"))
 _VIDEOS = _WRITABLE_VIDEOS | {".mpeg", ".mpg", ".webm", ".wmv"}
 _CAMERA = "camera:"
-# Of cameras that do not say how fast they are.
-_DEFAULT_FPS = 25.0
 # JPEG files and matplotlib's canvases have no longer sides.
 _MAX_SIDE = 2**16 - 1
 
@@ -92,58 +89,23 @@ class Video(Source):
         """Whether it ends only when it is told to."""
         return self.path.startswith(_CAMERA)
 
-    def open(self) -> OpenVideo:
-        """The video, to be closed after use.
+    def open(self) -> cv2.VideoCapture:
+        """The video, to be released after use.
 
         Raises:
             UnreadableError: OpenCV cannot open it.
         """
-        if self.is_camera:
-            return OpenVideo(int(self.path.removeprefix(_CAMERA)))
         self.check_regular_file()
-        if _printable(self.path) != self.path:  # OpenCV crashes
+        if str(self) != self.path:  # OpenCV crashes
             raise UnreadableError("a video's name has to be UTF-8: rename it")
-        return OpenVideo(self.path)
-
-
-class OpenVideo:
-    """The frames of a video, one at a time.
-
-    Attributes:
-        fps: frames per second.
-        num_frames: what the header promises; None where it does not say.
-    """
-
-    def __init__(self, target: str | int) -> None:
-        """
-        Args:
-            target: a file or the number of a camera.
-
-        Raises:
-            UnreadableError: OpenCV cannot open it.
-        """
+        target = int(self.path.removeprefix(_CAMERA)) if self.is_camera else self.path
         try:
-            self._capture = cv2.VideoCapture(target)
-        except cv2.error as error:  # a camera's number that is no C int
-            raise UnreadableError("OpenCV cannot open it as a video") from error
-        if not self._capture.isOpened():
+            capture = cv2.VideoCapture(target)
+        except cv2.error:  # a camera's number that is no C int
+            capture = None
+        if capture is None or not capture.isOpened():
             raise UnreadableError("OpenCV cannot open it as a video")
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if math.isfinite(fps) and fps > 0 else _DEFAULT_FPS
-        num_frames = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.num_frames = int(num_frames) if num_frames > 0 else None
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """The frames left, each (H, W, 3) uint8, BGR."""
-        while True:
-            is_frame, image = self._capture.read()
-            if not is_frame:
-                return
-            yield image
-
-    def close(self) -> None:
-        """Release the file or the camera."""
-        self._capture.release()
+        return capture
 
 
 def find_sources(inputs: Sequence[str]) -> list[ImageFile | Video]:

@@ -125,10 +125,10 @@ class VideoFile:
         """
         Args:
             path: ``.avi`` is written as Motion JPEG, everything else as MPEG-4.
-            fps: frames per second.
+            fps: frames per second; 25 where it is no positive number.
         """
         self._path = path
-        self._fps = fps
+        self._fps = fps if 0 < fps < float("inf") else 25.0
         self._writer: cv2.VideoWriter | None = None
 
     def write(self, image: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from .detector import (
     load_trained_config,
 )
 from .evolution import Evolution, load_evolutions, save_iteration, start_evolution
-from .folder import TrainedRun, evaluation_folder, last_checkpoint
+from .folder import TrainedRun, evaluation_folder
 from .metrics import METRICS, Metrics, iterations_done, metric_prefix, read_metrics, repair_metrics
 from .weights import check_weights_exist
 
@@ -22,7 +22,6 @@ __all__ = [
     "class_metadata",
     "evaluation_folder",
     "iterations_done",
-    "last_checkpoint",
     "load_detector",
     "load_detector_from_config",
     "load_evolutions",

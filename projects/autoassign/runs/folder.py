@@ -16,7 +16,7 @@ from ..config import load_config
 from .detector import LoadedDetector, load_detector, load_trained_config
 from .metrics import Metrics, iterations_done, metric_prefix, read_metrics
 
-__all__ = ["TrainedRun", "evaluation_folder", "last_checkpoint"]
+__all__ = ["TrainedRun", "evaluation_folder"]
 
 # What an evaluation at the end of a training leaves was made with the final weights.
 _WEIGHTS = ("model_final.pth", "model_best.pth")
@@ -147,7 +147,7 @@ def evaluation_folder(
     return folder / dataset_name if len(test_datasets) > 1 else folder
 
 
-def last_checkpoint(folder: str | Path) -> Path | None:
+def _last_checkpoint(folder: str | Path) -> Path | None:
     """The checkpoint that ``last_checkpoint`` names; None where that file is missing or empty.
 
     The checkpoint itself need not exist.
@@ -170,5 +170,5 @@ def _find_weights(folder: Path) -> Path | None:
     for name in _WEIGHTS:
         if (folder / name).is_file():
             return folder / name
-    last = last_checkpoint(folder)
+    last = _last_checkpoint(folder)
     return last if last is not None and last.is_file() else None
