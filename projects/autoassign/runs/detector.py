@@ -19,7 +19,7 @@ from ..checkpoint import (
     local_weight_file,
     read_weight_file,
 )
-from ..config import load_config, load_config_text, use_cpu_without_cuda
+from ..config import check_values, load_config, load_config_text, use_cpu_without_cuda
 from ..modeling import PointDetector
 from .class_names import class_metadata
 
@@ -160,6 +160,7 @@ def _build(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; it must be "
             "PointDetector, whose predictions and label assignment this project knows"
         )
+    check_values(cfg)
     cfg.defrost()
     if use_cpu_without_cuda(cfg):
         logger.info("No CUDA device is available: running on the CPU.")

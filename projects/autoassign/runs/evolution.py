@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import replacing
 from ..modeling import ImageExplanation, ObjectMaps, Peak
 
 __all__ = ["Evolution", "load_evolutions", "save_iteration", "start_evolution"]
@@ -121,12 +122,8 @@ def save_iteration(folder: Path, iteration: int, explanations: Sequence[ImageExp
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A training that is stopped leaves no half of a file.
-    unfinished = path.with_suffix(".unfinished")
-    with open(unfinished, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        np.savez_compressed(unfinished, allow_pickle=False, **arrays)
 
 
 def load_evolutions(folder: str | Path) -> list[Evolution]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ..checkpoint import Strictness
+from ..checkpoint import Strictness, find_checkpoint
 from ..config import load_config
 from .detector import LoadedDetector, load_detector, load_trained_config
 from .metrics import Metrics, iterations_done, metric_prefix, read_metrics
@@ -85,7 +84,11 @@ class TrainedRun:
 
     @property
     def weights(self) -> Path | None:
-        """The final weights, else the best ones, else those of the last checkpoint, else None."""
+        """The final weights, else the best ones, else those of the last checkpoint, else None.
+
+        Raises:
+            ValueError: there are checkpoints only, all of them damaged.
+        """
         return _find_weights(self.folder)
 
     @property
@@ -126,8 +129,7 @@ class TrainedRun:
         """
         if self.weights is None:
             raise FileNotFoundError(
-                f"{self.folder} has neither model_final.pth nor model_best.pth, nor weights that "
-                "last_checkpoint names"
+                f"{self.folder} has neither model_final.pth nor model_best.pth nor a checkpoint"
             )
         config_file = str(self.config_file) if self.config_file.is_file() else None
         return load_detector(config_file, str(self.weights), self.opts, strictness=strictness)
@@ -147,28 +149,9 @@ def evaluation_folder(
     return folder / dataset_name if len(test_datasets) > 1 else folder
 
 
-def _last_checkpoint(folder: str | Path) -> Path | None:
-    """The checkpoint that ``last_checkpoint`` names; None where that file is missing or empty.
-
-    The checkpoint itself need not exist.
-
-    Raises:
-        ValueError: the name leads out of the folder.
-    """
-    marker = Path(folder) / "last_checkpoint"
-    if not marker.is_file():
-        return None
-    name = marker.read_text(encoding="utf-8", errors="replace").strip()
-    if not name:
-        return None
-    if name != os.path.basename(name) or name in (os.curdir, os.pardir) or "\0" in name:
-        raise ValueError(f"{marker} names {name!r}, which is not a file of its folder")
-    return Path(folder) / name
-
-
 def _find_weights(folder: Path) -> Path | None:
     for name in _WEIGHTS:
         if (folder / name).is_file():
             return folder / name
-    last = _last_checkpoint(folder)
-    return last if last is not None and last.is_file() else None
+    last = find_checkpoint(folder)
+    return Path(last) if last else None

@@ -272,14 +272,6 @@ def test_a_results_file_of_another_form_is_named(copy, content):
         read_ranking(run, read_dataset(run))
 
 
-def test_weights_of_an_interrupted_run_are_those_of_the_last_checkpoint(copy):
-    (copy / "model_final.pth").rename(copy / "model_0000019.pth")
-    (copy / "last_checkpoint").write_text("model_0000019.pth")
-    assert TrainedRun.read(copy).weights == copy / "model_0000019.pth"
-    (copy / "model_best.pth").touch()
-    assert TrainedRun.read(copy).weights == copy / "model_best.pth"
-
-
 def test_a_last_line_that_is_cut_off_is_left_out_and_said(copy, tmp_path):
     assert "cut off" not in section(page_of(copy, tmp_path), "run")
     with open(copy / "metrics.json", "a") as file:
