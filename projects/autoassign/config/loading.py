@@ -128,7 +128,7 @@ def _override(options: Any, opts: Sequence[Any], *, source: str = "") -> CfgNode
     try:
         if not isinstance(options, dict):
             raise ValueError(f"it is not a mapping of options but {reprlib.repr(options)}")
-        for key, value in _leaves(cfg, options):
+        for key, value in _leaves(options, cfg):
             _set_option(cfg, key, value)
     except RecursionError as error:
         raise ValueError(f"{source}: it is nested too deeply") from error
@@ -140,22 +140,27 @@ def _override(options: Any, opts: Sequence[Any], *, source: str = "") -> CfgNode
     return cfg
 
 
-def _leaves(cfg: CfgNode, options: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; a mapping is a section where the config has one."""
+def _leaves(
+    options: dict[Any, Any], section: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values.
+
+    Args:
+        options: nested mappings.
+        section: the part of the config that they override; {} where it has none.
+        prefix: key of the section with its last dot.
+    """
     for name, value in options.items():
-        key = f"{prefix}{name}"
-        section = cfg.get(name)
-        if not isinstance(section, CfgNode):
-            yield key, value
-        elif isinstance(value, dict):
-            yield from _leaves(section, value, f"{key}.")
-        else:
+        key, subsection = f"{prefix}{name}", section.get(name, {})
+        if isinstance(subsection, dict) and isinstance(value, dict) and value:
+            yield from _leaves(value, subsection, f"{key}.")
+        elif isinstance(subsection, CfgNode) and value != {}:
             raise ValueError(f"{key} is not a mapping of options but {reprlib.repr(value)}")
+        elif not isinstance(subsection, CfgNode):
+            yield key, value
 
 
 def _set_option(cfg: CfgNode, key: str, value: Any) -> None:
-    if cfg.key_is_deprecated(key):
-        return
     *parents, name = key.split(".")
     node: Any = cfg
     for parent in parents:
@@ -186,15 +191,16 @@ def _all_keys(node: CfgNode, prefix: str = "") -> Iterator[str]:
 def _converted(key: str, value: Any, default: Any) -> Any:
     """The value in the type of the default, as yacs has it, and an int where a float is wanted."""
     result = _decoded(value, default)
-    wanted = type(default)
+    # None stands for a number that is computed: SOLVER.WEIGHT_DECAY_BIAS.
+    wanted = float if default is None and result is not None else type(default)
     if wanted in (list, tuple) and isinstance(result, list | tuple):
         return wanted(result)
     if wanted is float and type(result) is int:
         result = _as_float(result)
-    if type(result) is not wanted and default is not None:
+    if type(result) is not wanted:
         raise ValueError(
-            f"{key} is {reprlib.repr(value)}; it must be a {wanted.__name__}, such as the default "
-            f"{default!r}"
+            f"{key} is {reprlib.repr(value)}; it must be of type {wanted.__name__}, such as the "
+            f"default {default!r}"
         )
     if type(result) is int and abs(result) >= 2**63:
         raise ValueError(f"{key} is {reprlib.repr(value)}; it must be an int of at most 64 bits")
