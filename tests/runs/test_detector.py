@@ -161,3 +161,23 @@ def test_what_does_not_fit_is_not_advised_to_be_trained_from_scratch(weights, st
     with pytest.raises(ValueError, match="4 tensors do not fit") as error:
         load_detector_from_config(cfg, strictness=strictness)
     assert "WEIGHTS_SKIP_MISMATCHED" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("MODEL.BACKBONE.NAME", "build_no_such_backbone"),
+        ("MODEL.RESNETS.DEPTH", 7),
+    ],
+)
+def test_a_detector_that_cannot_be_built_is_one_sentence(weights, options):
+    with pytest.raises(ValueError, match="the detector of the config cannot be built: "):
+        load_detector_from_config(detector_cfg(weights, *options))
+
+
+def test_a_tensor_that_cannot_be_copied_is_one_sentence(weights, tmp_path):
+    tensors = torch.load(weights)["model"]
+    tensors["head.cls_score.bias"] = tensors["head.cls_score.bias"].to_sparse()
+    torch.save({"model": tensors}, tmp_path / "sparse.pth")
+    with pytest.raises(ValueError, match=r"sparse\.pth does not fit"):
+        load_detector_from_config(detector_cfg(str(tmp_path / "sparse.pth")))

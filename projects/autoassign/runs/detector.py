@@ -27,6 +27,9 @@ __all__ = ["LoadedDetector", "load_detector", "load_detector_from_config", "load
 
 logger = logging.getLogger(__name__)
 
+# What detectron2 and torch raise for a model that cannot be built, besides ValueError.
+_BUILD_ERRORS = (AssertionError, ImportError, LookupError, RuntimeError, TypeError)
+
 
 @dataclass(frozen=True)
 class LoadedDetector:
@@ -173,10 +176,13 @@ def _build(
         class_names,
         description=_description(weights, checkpoint),
     )
-    model = build_model(cfg).eval()
+    try:
+        model = build_model(cfg).eval()
+    except _BUILD_ERRORS as error:
+        raise ValueError(f"the detector of the config cannot be built: {error}") from error
     try:
         PointCheckpointer(model, strictness=strictness).load_model(checkpoint)
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:  # RuntimeError: a tensor that cannot be copied
         strategy = cfg.MODEL.LABEL_ASSIGNMENT.NAME
         raise ValueError(f"{weights} does not fit the config's {strategy}: {error}") from error
     return LoadedDetector(cfg, weights, model, metadata)
