@@ -4,8 +4,8 @@ from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
 
 from autoassign import add_autoassign_config, get_config_file
-from autoassign.analysis.comparison.conditions import leaves
 from autoassign.config import files as config_files
+from autoassign.config import flatten_options
 from autoassign.engine.optimizer import build_optimizer
 
 FOLDER = next(folder for folder in config_files._CONFIG_FOLDERS if folder.is_dir())
@@ -168,7 +168,7 @@ ABLATIONS: dict[str, dict[str, object]] = {
 
 def differences(name: str, base: str) -> dict[str, object]:
     """The options of a config that differ from another one's, but for its folder."""
-    ours, theirs = leaves(load(name)), leaves(load(base))
+    ours, theirs = flatten_options(load(name)), flatten_options(load(base))
     return {key: x for key, x in ours.items() if x != theirs[key] and key != "OUTPUT_DIR"}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-from autoassign.analysis.figures import draw_curves, draw_prediction_grid
+from autoassign.analysis.figures import draw_prediction_grid, draw_training_curves
 from autoassign.cli import add_options_argument, parse_arguments
 from autoassign.data.shapes import generate_shapes
 from autoassign.runs import TrainedRun
@@ -84,7 +84,7 @@ def _draw(dataset: Path, output: Path) -> None:
     run = TrainedRun.read(output)
     results = json.loads(run.results_file.read_text())
     draw_prediction_grid(records, results, MetadataCatalog.get(name), output / "predictions.png")
-    draw_curves(run.metrics_file, output / "curves.png")
+    draw_training_curves(run, output / "curves.png")
 
 
 def _typed(path: Path) -> str:

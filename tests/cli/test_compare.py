@@ -27,9 +27,11 @@ def test_the_arguments_of_the_comparison(compare, tmp_path):
         return 1
 
     opts = ("SOLVER.BASE_LR", "0.1", "SEED=3")
-    assert compare(record, "b.yaml", "--budget", "90s", "--jobs", "2", *opts) == 1
+    strategies = ("--strategies", "FCOS", "ATSS")
+    assert compare(record, "b.yaml", *strategies, "--budget", "90s", "--jobs", "2", *opts) == 1
     [((config_files, output), options)] = calls
     assert (config_files, output) == ([CONFIG, "b.yaml"], tmp_path)
+    assert options["strategies"] == ["FCOS", "ATSS"]
     assert options["budget"].seconds == 90
     assert (options["seeds"], options["jobs"], options["num_gpus"]) == (3, 2, 1)
     assert options["opts"] == ["SOLVER.BASE_LR", "0.1", "SEED", "3"]

@@ -6,6 +6,7 @@ from .defaults import add_autoassign_config
 from .device import use_cpu_without_cuda
 from .files import find_config, get_config_file
 from .loading import load_config, load_config_text, normalize_opts
+from .options import flatten_options
 from .registry import LABEL_ASSIGNMENT_REGISTRY
 from .replacing import remove_unfinished, replacing
 
@@ -21,6 +22,7 @@ __all__ = [
     "check_options",
     "check_values",
     "find_config",
+    "flatten_options",
     "get_config_file",
     "inside",
     "load_config",

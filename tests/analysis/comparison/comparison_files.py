@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from autoassign.analysis.comparison.results import Result
-from autoassign.analysis.comparison.runs import Run
+from autoassign.analysis.comparison.results import TrialResult
+from autoassign.analysis.comparison.trials import Trial
 
 BASE = Path(__file__).parents[3] / "configs" / "Base-Small.yaml"
 
@@ -29,8 +29,8 @@ if (output.parent / "late").exists():
 """
 
 
-def fake_train_command(run: Run, num_gpus: int) -> list[str]:
-    arguments = (run.config_file, run.output_dir, run.seed)
+def fake_train_command(trial: Trial, num_gpus: int) -> list[str]:
+    arguments = (trial.config_file, trial.output_dir, trial.seed)
     return [sys.executable, "-c", _FAKE_TRAINING, *map(str, arguments)]
 
 
@@ -40,15 +40,14 @@ def write_config(folder: Path, name: str, text: str = "") -> str:
     return str(path)
 
 
-def result(name: str, seed: int, **metrics: float) -> Result:
-    """A finished run of 100 iterations of 0.6 s."""
-    return Result(
-        name,
-        seed,
-        iterations=100,
-        output_dir=Path("out", name, f"seed{seed}"),
+def result(name: str, seed: int, **metrics: float) -> TrialResult:
+    """A finished trial of 100 iterations of 0.6 s."""
+    return TrialResult(
+        Trial(name, seed, Path("out", name), iterations=100),
         curve=[(50, metrics["AP"] / 2), (100, metrics["AP"])],
         metrics=metrics,
         seconds_per_iteration=0.6,
         minutes=1.0,
+        peak_memory_mb=700.0,
+        machine="2 cores",
     )

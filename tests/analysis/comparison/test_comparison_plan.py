@@ -6,8 +6,8 @@ import yaml
 from comparison_files import write_config
 
 from autoassign.analysis.comparison.budget import Budget
-from autoassign.analysis.comparison.conditions import load_candidates
-from autoassign.analysis.comparison.plan import make_plan
+from autoassign.analysis.comparison.candidates import load_candidates
+from autoassign.analysis.comparison.plan import config_path, make_plan
 
 SCHEDULE = "SOLVER: {MAX_ITER: 2000, WARMUP_ITERS: 50}\n"
 
@@ -32,9 +32,8 @@ def never(candidates):
 
 
 def test_the_runs_read_the_scaled_config(tmp_path):
-    first, second = plan(tmp_path, Budget(iterations=1000))
-    for planned in (first, second):
-        content = yaml.safe_load(planned.config_file.read_text())
+    for candidate in plan(tmp_path, Budget(iterations=1000)):
+        content = yaml.safe_load(config_path(tmp_path / "out", candidate.name).read_text())
         assert content["SOLVER"]["MAX_ITER"] == 1000
         assert content["SOLVER"]["WARMUP_ITERS"] == 25
 
@@ -64,12 +63,8 @@ def test_a_measured_speed_is_kept_and_a_new_config_measured(tmp_path):
     more = plan(tmp_path, Budget(seconds=60), names=("a", "b", "c"), measure=measure)
     assert measured == ["c"]
     assert [x.cfg.SOLVER.MAX_ITER for x in more] == [240, 120, 60]
-    recorded = json.loads((tmp_path / "out" / "plan.json").read_text())["configs"]
-    assert {name: entry["iterations"] for name, entry in recorded.items()} == {
-        "a": 240,
-        "b": 120,
-        "c": 60,
-    }
+    recorded = json.loads((tmp_path / "out" / "plan.json").read_text())["seconds_per_iteration"]
+    assert recorded == {"a": 0.25, "b": 0.5, "c": 1.0}
 
 
 def test_changed_commands_name_what_differs(tmp_path):
@@ -91,7 +86,7 @@ def test_a_changed_config_is_refused_with_the_folder_to_remove_before_anything_i
 ):
     plan(tmp_path, Budget(seconds=60), measure=lambda new: {"a": 0.25, "b": 0.5})
     write_config(tmp_path, "b", SCHEDULE + "MODEL: {POINT_HEAD: {NUM_CONVS: 4}}")
-    with pytest.raises(ValueError, match=rf"remove {tmp_path}/out/b with all runs to start anew"):
+    with pytest.raises(ValueError, match=rf"remove {tmp_path}/out/b to start anew"):
         plan(tmp_path, Budget(seconds=60), names=("a", "b", "c"), measure=never)
 
 
@@ -111,9 +106,9 @@ def test_a_config_whose_folder_was_removed_is_measured_anew(tmp_path):
 
 
 def test_runs_without_the_config_that_they_have_read_are_not_taken_over(tmp_path):
-    first, _ = plan(tmp_path, Budget(iterations=100))
-    (first.config_file.parent / "seed1").mkdir()
-    first.config_file.unlink()
+    plan(tmp_path, Budget(iterations=100))
+    (tmp_path / "out" / "a" / "seed1").mkdir()
+    (tmp_path / "out" / "a" / "config.yaml").unlink()
     with pytest.raises(ValueError, match=r"out/a holds files.*move that folder away"):
         plan(tmp_path, Budget(iterations=100))
 

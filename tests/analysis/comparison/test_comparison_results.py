@@ -2,30 +2,47 @@ import csv
 import io
 import json
 import math
+from pathlib import Path
 
 import pytest
 from comparison_files import result, write_config
 
 from autoassign.analysis.comparison.budget import Budget
-from autoassign.analysis.comparison.charts import draw_bars, draw_curves
-from autoassign.analysis.comparison.conditions import load_candidates
+from autoassign.analysis.comparison.candidates import load_candidates
+from autoassign.analysis.comparison.charts import draw_ap_bars, draw_ap_curves
 from autoassign.analysis.comparison.plan import make_plan
-from autoassign.analysis.comparison.results import Result, read_result, spread
+from autoassign.analysis.comparison.results import (
+    TrialResult,
+    mean_over_seeds,
+    paired_difference,
+    read_result,
+    record_resources,
+)
 from autoassign.analysis.comparison.tables import csv_text, markdown
+from autoassign.analysis.comparison.trials import Trial
 
 NAN = math.nan
 EMPTY = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl"), NAN)
 
 
+def trial_in(folder):
+    return Trial("a", 1, folder, iterations=40)
+
+
 def write_metrics(folder, *rows):
-    (folder / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "seed1").mkdir(exist_ok=True)
+    (folder / "seed1" / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 @pytest.fixture
 def plan(tmp_path):
     files = [
         write_config(tmp_path, "a"),
-        write_config(tmp_path, "b", 'SOLVER: {WARMUP_METHOD: "constant"}'),
+        write_config(
+            tmp_path,
+            "b",
+            'SOLVER: {WARMUP_METHOD: "constant"}\nMODEL: {EMA: {DECAY: 0.5}, FPN: {NORM: ""}}',
+        ),
     ]
     return make_plan(
         load_candidates(files, []),
@@ -37,25 +54,25 @@ def plan(tmp_path):
     )
 
 
-def test_the_spread_is_the_mean_and_the_sample_deviation():
+def test_over_the_seeds_there_are_a_mean_and_a_sample_deviation():
     results = [result("a", seed, AP=ap) for seed, ap in enumerate((40.0, 42.0, 47.0))]
     # Mean 43; squared distances 9 + 1 + 16 = 26; √(26 / 2) = 3.6056.
-    assert str(spread(results, "AP")) == "43.00 ± 3.61"
+    assert f"{mean_over_seeds(results, 'AP')}" == "43.00 ± 3.61"
 
 
 def test_one_seed_has_no_deviation_and_none_no_mean():
-    assert str(spread([result("a", 1, AP=40.0)], "AP")) == "40.00"
-    assert str(spread([], "AP")) == "–"
+    assert f"{mean_over_seeds([result('a', 1, AP=40.0)], 'AP')}" == "40.00"
+    assert f"{mean_over_seeds([], 'AP')}" == "–"
 
 
 def test_a_run_without_detections_counts_as_zero():
     results = [result("a", 1, **EMPTY), result("a", 2, AP=10.0)]
-    assert spread(results, "AP").mean == 5.0
+    assert mean_over_seeds(results, "AP").mean == 5.0
 
 
 def test_a_metric_that_the_data_does_not_have_is_no_number():
     results = [result("a", 1, **EMPTY), result("a", 2, AP=10.0, APl=NAN)]
-    assert str(spread(results, "APl")) == "–"
+    assert f"{mean_over_seeds(results, 'APl')}" == "–"
 
 
 def test_a_finished_run_is_read(tmp_path):
@@ -66,7 +83,7 @@ def test_a_finished_run_is_read(tmp_path):
         {"iteration": 39, "time": 2.0},
         {"iteration": 40, "bbox/AP": 10.0, "bbox/AP-cat": 10.0, "bbox/APl": NAN},
     )
-    read = read_result("a", 1, 40, tmp_path, ["val"])
+    read = read_result(trial_in(tmp_path), ["val"])
     assert read.status == "finished"
     assert read.curve == [(20, 5.0), (40, 10.0)]
     assert read.metrics["AP"] == read.metrics["AP-cat"] == 10.0
@@ -76,14 +93,14 @@ def test_a_finished_run_is_read(tmp_path):
 
 def test_an_interrupted_run_is_not_finished(tmp_path):
     write_metrics(tmp_path, {"iteration": 38, "bbox/AP": 5.0})
-    read = read_result("a", 1, 40, tmp_path, ["val"])
+    read = read_result(trial_in(tmp_path), ["val"])
     assert read.status == "missing"
     assert read.curve == [(39, 5.0)]
 
 
 def test_of_several_test_datasets_the_first_counts(tmp_path):
     write_metrics(tmp_path, {"iteration": 40, "x/bbox/AP": 5.0, "y/bbox/AP": 7.0})
-    assert read_result("a", 1, 40, tmp_path, ["y", "x"]).metrics == {"AP": 7.0}
+    assert read_result(trial_in(tmp_path), ["y", "x"]).metrics == {"AP": 7.0}
 
 
 def test_the_table_has_a_row_a_config_and_says_what_was_overridden(plan):
@@ -91,20 +108,28 @@ def test_the_table_has_a_row_a_config_and_says_what_was_overridden(plan):
         result("a", 1, **{"AP": 40.0, "AP50": 60.0, "AP-cat": 30.0}),
         result("b", 1, **{"AP": 41.0, "AP50": 61.0, "AP-cat": 31.0}),
         result("a", 2, **{"AP": 42.0, "AP50": 60.0, "AP-cat": 32.0}),
-        Result("b", 2, 100, plan[1].config_file, failed=True),
+        TrialResult(Trial("b", 2, Path("out/b"), 100), failed=True),
     ]
     budget = Budget(iterations=100)
     text = markdown(plan, results, budget=budget, test_datasets=["val"])
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-    assert ["a", "41.00 ± 1.41", "60.00 ± 0.00", *"––––", "100", "0.6", "1.0", "2 of 2"] in cells
-    assert ["b", "41.00", "61.00", *"––––", "100", "0.6", "1.0", "1 of 2"] in cells
+    cost = ["100", "0.6", "1.0", "700"]
+    assert ["a", "41.00 ± 1.41", "–", "60.00 ± 0.00", *"––––", *cost, "2 of 2"] in cells
+    # Only of seed 1 there are both.
+    assert ["b", "41.00", "+1.00", "61.00", *"––––", *cost, "1 of 2"] in cells
+    assert "Trained with 2 cores." in text
     assert ["cat", "31.00 ± 1.41", "31.00"] in cells
-    assert "b: SOLVER.WARMUP_METHOD would be 'constant' by itself; 'linear' was used." in text
+    assert "b: SOLVER.WARMUP_METHOD is 'linear', overriding 'constant' in " in text
+    # MODEL.EMA is the first config's.
+    assert "- b differs from a in MODEL.FPN.NORM ''.\n" in text
     assert "Failed: b seed 2." in text
 
 
 def test_the_csv_has_a_row_a_run(plan):
-    results = [result("a", 1, **{"AP": 40.5, "AP-cat": 30.0}), Result("b", 1, 100, plan[0].file)]
+    results = [
+        result("a", 1, **{"AP": 40.5, "AP-cat": 30.0}),
+        TrialResult(Trial("b", 1, Path("out/b"), 100)),
+    ]
     first, second = csv.DictReader(io.StringIO(csv_text(plan, results)))
     assert (first["config"], first["seed"], first["status"]) == ("a", "1", "finished")
     assert (first["AP"], first["AP-cat"], first["APl"]) == ("40.5", "30.0", "")
@@ -117,13 +142,38 @@ def test_the_charts_are_drawn_of_whatever_there_is(tmp_path):
         *(result("a", seed, AP=40.0 + seed) for seed in range(3)),
         result("b", 1, AP=30.0),
         result("c", 1, **EMPTY),
-        Result("d", 1, 100, tmp_path),
+        TrialResult(Trial("d", 1, tmp_path, 100)),
     ]
     for some in (results, results[-1:]):
         for minutes in (False, True):
-            draw_bars(names, some, tmp_path / "chart.png")
-            draw_curves(names, some, tmp_path / "curves.png", over_minutes=minutes)
+            draw_ap_bars(names, some, tmp_path / "chart.png")
+            draw_ap_curves(names, some, tmp_path / "curves.png", over_minutes=minutes)
             for name in ("chart.png", "curves.png"):
                 path = tmp_path / name
                 assert path.read_bytes().startswith(b"\x89PNG")
                 path.unlink()
+
+
+def test_differences_are_paired_by_seed():
+    first = [result("a", seed, AP=ap) for seed, ap in enumerate((40.0, 50.0, 60.0))]
+    second = [result("b", seed, AP=ap) for seed, ap in enumerate((41.0, 53.0, 62.0))]
+    # 1, 3 and 2: mean 2, deviation 1, standard error 1 / √3 = 0.58. The seeds differ by far more.
+    assert f"{paired_difference(second, first, 'AP'):+.2f}" == "+2.00 ± 0.58"
+    assert f"{paired_difference(second[:1], first, 'AP'):+.2f}" == "+1.00"
+    assert f"{paired_difference([], first, 'AP'):+.2f}" == "–"
+
+
+def test_memory_of_a_resumed_training_is_the_greatest(tmp_path):
+    trial = trial_in(tmp_path)
+    write_metrics(tmp_path, {"iteration": 19, "time": 1.0})
+    for peak in (800.0, 500.0, None):
+        record_resources(trial, "2 cores", peak)
+    read = read_result(trial, ["val"])
+    assert (read.peak_memory_mb, read.machine) == (800.0, "2 cores")
+
+
+def test_memory_of_a_gpu_is_that_of_the_metrics(tmp_path):
+    rows = [{"iteration": i, "max_mem": memory} for i, memory in ((19, 3000.0), (39, 4000.0))]
+    write_metrics(tmp_path, *rows)
+    record_resources(trial_in(tmp_path), "a GPU", 800.0)
+    assert read_result(trial_in(tmp_path), ["val"]).peak_memory_mb == 4000.0

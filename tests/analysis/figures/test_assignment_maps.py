@@ -5,7 +5,7 @@ import pytest
 import torch
 from narrow_model import image_input, narrow_model
 
-from autoassign.analysis.figures import explain_image
+from autoassign.modeling import explain_image
 
 BOXES = [[10.0, 12.0, 70.0, 80.0], [40.0, 20.0, 100.0, 60.0], [33.0, 33.0, 36.0, 36.0]]
 
@@ -26,30 +26,26 @@ def values(levels):
     return flat[~np.isnan(flat)]
 
 
-def test_positive_weights_are_those_that_the_loss_used(model, item, monkeypatch):
-    used = []
-    pair_weights = model.label_assignment.pair_weights
-
-    def record(*args):
-        used.append(pair_weights(*args))
-        return used[-1]
-
-    monkeypatch.setattr(model.label_assignment, "pair_weights", record)
+def test_the_positive_loss_follows_from_the_maps(model, item):
     images = model.preprocess_image([item])
     features = [model.backbone(images.tensor)[name] for name in model.head_in_features]
     with torch.no_grad():
-        model.forward_training(images, features, model.head(features), [item["instances"]])
-    monkeypatch.undo()
-    explanation = explain_image(model, item)
-    for index, shown in enumerate(explanation.objects):
-        in_loss = used[0].log_positive[used[0].pairs.objects == index].exp().numpy()
-        np.testing.assert_allclose(values(shown.maps["positive weight"]), in_loss, rtol=1e-5)
+        losses = model.forward_training(images, features, model.head(features), [item["instances"]])
+    terms = []
+    for maps in explain_image(model, item).objects:
+        positive, confidence = (
+            values(maps.maps[name]).astype(float)
+            for name in ("positive weight", "confidence weight")
+        )
+        # C = exp(P / τ) with τ = 1/3; the loss of an object is -log Σ w⁺P.
+        terms.append(-np.log((positive * np.log(confidence) / 3).sum()))
+    assert losses["loss_pos"].item() == pytest.approx(0.25 * np.mean(terms), rel=1e-4)
 
 
 def test_positive_weights_of_an_object_sum_to_1_over_all_levels(model, item):
-    for shown in explain_image(model, item).objects:
-        assert values(shown.maps[shown.primary]).sum(dtype=float) == pytest.approx(1, abs=1e-5)
-        assert shown.level_shares.sum() == pytest.approx(1)
+    for maps in explain_image(model, item).objects:
+        assert values(maps.maps[maps.primary]).sum(dtype=float) == pytest.approx(1, abs=1e-5)
+        assert maps.level_shares.sum() == pytest.approx(1)
 
 
 def test_pairs_lie_at_the_locations_inside_the_box(model, item):
@@ -63,9 +59,9 @@ def test_pairs_lie_at_the_locations_inside_the_box(model, item):
 
 def test_the_peak_is_the_place_of_the_greatest_weight(model, item):
     explanation = explain_image(model, item)
-    for shown in explanation.objects:
-        levels = shown.maps["positive weight"]
-        peak = shown.peak
+    for maps in explanation.objects:
+        levels = maps.maps["positive weight"]
+        peak = maps.peak
         stride = explanation.strides[peak.level]
         assert levels[peak.level][int(peak.y) // stride, int(peak.x) // stride] == peak.value
         assert max(np.nanmax(x) for x in levels if not np.isnan(x).all()) == peak.value
@@ -124,9 +120,9 @@ def test_diverged_weights_are_told_instead_of_drawn(item):
 
 def test_dsla_shows_its_own_maps(item):
     model = narrow_model("MODEL.LABEL_ASSIGNMENT.NAME", "DSLA").eval()
-    shown = explain_image(model, item).objects
-    assert shown[0].primary == "label"
-    assert {"center score", "scale score"} <= set(shown[0].maps)
+    maps = explain_image(model, item).objects
+    assert maps[0].primary == "label"
+    assert {"center score", "scale score"} <= set(maps[0].maps)
     # An object without a location inside is not learned.
-    assert shown[2].peak is None
-    assert shown[2].level_shares.sum() == 0
+    assert maps[2].peak is None
+    assert maps[2].level_shares.sum() == 0

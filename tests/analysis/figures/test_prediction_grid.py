@@ -34,18 +34,18 @@ def result(image_id, category_id=5, score=0.9):
     }  # fmt: skip
 
 
-def coloured_halves(path):
+def colored_halves(path):
     """How many pixels are neither black, white nor grey in the left and in the right half."""
     image = cv2.imread(str(path)).astype(int)
-    coloured = np.ptp(image, axis=2) > 60
+    colored = np.ptp(image, axis=2) > 60
     middle = image.shape[1] // 2
-    return coloured[:, :middle].sum(), coloured[:, middle:].sum()
+    return colored[:, :middle].sum(), colored[:, middle:].sum()
 
 
 def test_same_box_is_drawn_the_same_on_both_sides(tmp_path, records, metadata):
     path = tmp_path / "grid.png"
     draw_prediction_grid(records[:1], [result(7)], metadata, path)
-    truth, prediction = coloured_halves(path)
+    truth, prediction = colored_halves(path)
     # The prediction's label is longer, by its score.
     assert truth < prediction < 1.5 * truth
 
@@ -54,13 +54,13 @@ def test_weak_predictions_and_those_of_other_images_are_not_drawn(tmp_path, reco
     path = tmp_path / "grid.png"
     results = [result(7, score=0.39), result(8, score=0.99)]
     draw_prediction_grid(records[:1], results, metadata, path, score_thresh=0.4)
-    truth, prediction = coloured_halves(path)
+    truth, prediction = colored_halves(path)
     assert truth > 0
     assert prediction == 0
 
 
-def test_colour_follows_the_class_through_the_dataset_ids(tmp_path, records, metadata):
-    def mean_colour(category_id):
+def test_color_follows_the_class_through_the_dataset_ids(tmp_path, records, metadata):
+    def mean_color(category_id):
         path = tmp_path / "grid.png"
         draw_prediction_grid(records[:1], [result(7, category_id)], metadata, path)
         image = cv2.imread(str(path)).astype(int)
@@ -68,8 +68,8 @@ def test_colour_follows_the_class_through_the_dataset_ids(tmp_path, records, met
         left = image[:, : image.shape[1] // 2]
         return [half[np.ptp(half, axis=2) > 60].mean(0) for half in (left, right)]
 
-    truth, same = mean_colour(5)
-    _, other = mean_colour(3)
+    truth, same = mean_color(5)
+    _, other = mean_color(3)
     assert np.abs(truth - same).max() < 5
     assert np.abs(truth - other).max() > 50
 

@@ -1,5 +1,7 @@
 """The page's controls in a real browser."""
 
+import shutil
+
 import pytest
 from headless_browser import find_chromium, use_page
 
@@ -154,3 +156,29 @@ def test_headings_sort_in_both_directions(seen):
         ["ascending", ["cat", "<b>dog</b>"]],
         ["descending", ["<b>dog</b>", "cat"]],
     ]
+
+
+def test_labels_stay_within_their_picture_and_keep_their_score(report_run, report_data, tmp_path):
+    root = shutil.copytree(report_data, tmp_path / "data")
+    annotations = (root / "all.json").read_text()
+    (root / "all.json").write_text(
+        annotations.replace('"cat"', '"' + 5 * "a very long name " + '"')
+    )
+    options = ["DATASETS.CUSTOM.ROOT", str(root), "DATASETS.CUSTOM.TRAIN", ""]
+    write_report(report_run, tmp_path / "report.html", num_images=2, opts=options)
+    script = """
+    return [...document.querySelectorAll(".picture .label")].map((label) => {
+      const [inner, outer] = [label, label.parentElement].map((x) => x.getBoundingClientRect());
+      const score = label.lastElementChild.getBoundingClientRect();
+      return [
+        inner.left >= outer.left - 1 && inner.right <= outer.right + 1,
+        inner.top >= outer.top - 1 && inner.bottom <= outer.bottom + 1,
+        score.right <= inner.right,
+        label.textContent,
+      ];
+    });
+    """
+    labels, _ = use_page((tmp_path / "report.html").read_text("utf-8"), script, tmp_path)
+    assert len(labels) > 4
+    assert any("very long" in text and text.endswith("0.90") for *_, text in labels)
+    assert all(all(fits) for *fits, _ in labels)

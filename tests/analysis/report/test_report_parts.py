@@ -1,58 +1,61 @@
-"""Charts, tables and the config, each for itself."""
+"""Charts, box pictures, facts and the config, each for itself."""
 
-import json
-import re
+import base64
+from xml.etree import ElementTree
 
+import cv2
+import numpy as np
 import pytest
 
-from autoassign.analysis.report.charts import line_chart
-from autoassign.analysis.report.configuration import changed_options, configuration_section
-from autoassign.analysis.report.facts import facts_section
-from autoassign.analysis.report.markup import count, json_script, table
+from autoassign.analysis.report.configuration import changed_options, marked_lines
+from autoassign.analysis.report.detections import scored_image
+from autoassign.analysis.report.image_ranking import ImageScore, MatchedBox
+from autoassign.analysis.report.images import chart_uri, jpeg_uri
+from autoassign.analysis.report.run_facts import training_facts, version_facts
 from autoassign.runs import TrainedRun
 
 
-def places(chart):
-    """(x, y) of the first line's points in the picture."""
-    path = re.search(r'class="line" d="M([^"]*)"', chart)[1]
-    return [tuple(map(float, place.split())) for place in path.split("L")]
+def content(uri, media_type):
+    head, _, data = uri.partition(",")
+    assert head == f"data:{media_type};base64"
+    return base64.b64decode(data)
 
 
-def test_a_line_runs_from_the_axis_to_the_end_of_the_iterations():
-    # The plot reaches from 58 to 448 and from 206 (bottom) to 10.
-    chart = line_chart("AP", {"AP": [(0, 0.0), (50, 50.0), (100, 100.0)]}, limits=(0, 100))
-    assert places(chart) == [(58, 206), (253, 108), (448, 10)]
+def test_names_in_a_chart_are_text():
+    names = ["<i>x</i>", "$\\frac", "a & b"]
+    svg = content(chart_uri({name: [(0, 1.0), (9, 2.0)] for name in names}), "image/svg+xml")
+    texts = [x.text for x in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert set(names) <= set(texts)
 
 
-def test_values_that_are_no_numbers_are_left_out():
-    chart = line_chart("AP", {"AP": [(0, 1.0), (1, float("nan")), (2, 3.0)], "APl": []})
-    assert len(places(chart)) == 2
-    assert "APl" not in chart
-    assert "nan" not in chart
-    assert "Nothing logged" in line_chart("AP", {"AP": [(0, float("nan"))]})
+@pytest.mark.parametrize(("size", "scaled"), [((30, 80), (30, 80)), ((30, 200), (15, 100))])
+def test_large_images_are_scaled_down(size, scaled):
+    jpeg = content(jpeg_uri(np.zeros((*size, 3), np.uint8), 100), "image/jpeg")
+    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape[:2] == scaled
 
 
-@pytest.mark.parametrize("value", [0.0, 3.0, -2.0])
-def test_a_constant_lies_inside_its_axis(value):
-    chart = line_chart("x", {"x": [(1, value), (2, value)]})
-    assert all(10 <= y <= 206 for _, y in places(chart))
+def test_boxes_are_placed_in_percent_and_many_of_them_hide_their_labels(report_data):
+    # The image has 128 x 96 pixels.
+    found = MatchedBox((32.0, 24.0, 32.0, 48.0), 1, 0.914, matched=True, counted=True)
+    record = {"file_name": str(report_data / "plain.png")}
+    image = scored_image(ImageScore(record, [], [found] * 16), ["cat", "dog"])
+    assert (image["width"], image["height"]) == (128, 96)
+    assert image["pictures"]["ground truth"] == {"crowded": False, "boxes": []}
+    assert image["pictures"]["detections"]["crowded"]
+    assert image["pictures"]["detections"]["boxes"][0] == {
+        "kind": "found",
+        "name": "dog",
+        "score": "0.91",
+        "left": 25,
+        "top": 25,
+        "right": 50,
+        "bottom": 25,
+    }
 
 
-def test_names_are_text_and_not_markup():
-    chart = line_chart("<u>", {"<i>": [(0, 1.0)]})
-    cells = table(["<u>"], [["<i>", "<i>"]], sortable=True)
-    assert not re.search("<[ui]>", chart + cells)
-
-
-def test_nouns_follow_their_number():
-    assert [count(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
-
-
-def test_data_cannot_end_its_script():
-    content = {"name": "</script><!--"}
-    script = json_script("x", content)
-    assert script.count("<") == 2
-    assert json.loads(re.sub("<[^>]*>", "", script)) == content
+def test_an_image_that_cannot_be_read_is_named():
+    image = scored_image(ImageScore({"file_name": "nowhere/a.png"}), [])
+    assert "a.png" in image["error"]
 
 
 def test_options_that_differ_are_listed_and_their_lines_marked(report_run):
@@ -63,22 +66,29 @@ def test_options_that_differ_are_listed_and_their_lines_marked(report_run):
     # A list in the file and a tuple in the defaults are the same.
     assert "DATASETS.PROPOSAL_FILES_TEST" not in changed
     assert "SOLVER.GAMMA" not in changed
-    body = configuration_section(run).body
-    assert "<mark>    NUM_CLASSES: 2</mark>" in body
+    lines = marked_lines(run.config_text, set(changed))
+    assert ("    NUM_CLASSES: 2", True) in lines
     # A list is marked to its last line, and what follows is not.
-    assert "<mark>    IN_FEATURES:</mark>\n<mark>    - p3</mark>" in body
-    assert "<mark>    - p6</mark>\n    LOCATION_OFFSET: 0.0" in body
+    end = lines.index(("    LOCATION_OFFSET: 0.0", False))
+    assert lines[end - 5 : end] == [
+        ("    IN_FEATURES:", True),
+        *((f"    - p{level}", True) for level in (3, 4, 5, 6)),
+    ]
 
 
 def test_facts_are_those_of_the_last_start(report_run):
-    body = facts_section(TrainedRun.read(report_run)).body
-    rows = dict(re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', body))
-    assert rows["detector"] == "PointDetector, label assignment AutoAssign"
-    assert rows["iterations"] == "40 of 40, 8 images each"
-    assert rows["started"] == "2023-11-14 22:13 UTC"
-    assert rows["seconds per iteration"] == "0.3 (median)"
-    assert rows["time in iterations"].startswith("0:00:12 ")  # 40 times 0.3 seconds
-    assert (rows["PyTorch"], rows["GPU 0,1"]) == ("2.2.0", "Fast One (arch=9.0)")
+    run = TrainedRun.read(report_run)
+    facts = training_facts(run)
+    assert facts["detector"] == "PointDetector, label assignment AutoAssign"
+    assert facts["iterations"] == "40 of 40, batch size 8"
+    assert facts["started"] == "2023-11-14 22:13 UTC"
+    assert facts["seconds per iteration"] == "0.3 (median)"
+    assert facts["time in iterations"].startswith("0:00:12 ")  # 40 times 0.3 seconds
+    assert version_facts(run) == {
+        "Python": "3.11.7 (main) [GCC 12.2.0]",
+        "PyTorch": "2.2.0",
+        "GPU 0,1": "Fast One (arch=9.0)",
+    }
 
 
 def test_of_several_test_datasets_the_first_is_shown(report_run):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from detectron2.structures import BoxMode
 
-from autoassign.analysis.report.ranking import best_threshold, rank_images
+from autoassign.analysis.report.image_ranking import best_threshold, rank_images
 
 IDS = {7: 0, 9: 1}
 
@@ -43,7 +43,7 @@ def test_f1_of_each_image_and_the_threshold_that_is_best_for_all():
     assert [image.record["image_id"] for image in ranking.images] == [1, 2]
     assert [image.counts for image in ranking.images] == [(1, 1, 0), (1, 0, 0)]
     assert [image.f1 for image in ranking.images] == [pytest.approx(2 / 3), 1]
-    assert [x.found for x in ranking.images[0].objects] == [True, False]
+    assert [x.kind for x in ranking.images[0].objects] == ["found", "missed"]
 
 
 @pytest.mark.parametrize(

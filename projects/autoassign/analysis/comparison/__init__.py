@@ -1,7 +1,7 @@
-"""Several configs trained under equal conditions: plan, runs, tables, charts."""
+"""Several configs or strategies trained under equal conditions."""
 
 from .budget import Budget
-from .calibration import MeasurementError
-from .session import compare
+from .compare import compare
+from .speed import MeasurementError
 
 __all__ = ["Budget", "MeasurementError", "compare"]

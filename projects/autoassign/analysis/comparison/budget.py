@@ -1,4 +1,4 @@
-"""How long each run trains, and a config's schedule shortened or stretched to it."""
+"""How long each run trains, and a config's schedule scaled to it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from detectron2.config import CfgNode
 __all__ = ["Budget", "scale_schedule"]
 
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
-# Evaluations of a training whose config asks for the last one only: enough for a curve.
+# Evaluations of a training whose config asks for the last one only: enough points for a curve.
 _NUM_EVALUATIONS = 5
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Length of every run: iterations, seconds of training, or what the config says.
+    """Length of every run: iterations, seconds of training without evaluation, or neither.
 
-    Attributes:
-        iterations: of each run; None where time or the config decides.
-        seconds: of training, without evaluation; None where iterations or the config decide.
+    With neither, it is the schedule of the first config.
     """
 
     iterations: int | None = None
@@ -57,7 +55,7 @@ class Budget:
 
 
 def scale_schedule(cfg: CfgNode, iterations: int, fixed: Collection[str] = ()) -> None:
-    """Set ``SOLVER.MAX_ITER``, and all that counts iterations in proportion, in place.
+    """Set ``SOLVER.MAX_ITER``, and scale everything that counts iterations, in place.
 
     A ``TEST.EVAL_PERIOD`` of 0 becomes a fifth of the iterations.
 
@@ -67,7 +65,7 @@ def scale_schedule(cfg: CfgNode, iterations: int, fixed: Collection[str] = ()) -
         fixed: keys that keep their value.
 
     Raises:
-        ValueError: the steps of the learning rate do not rise, or fall together when scaled.
+        ValueError: ``SOLVER.STEPS`` do not rise, or no longer do when scaled.
     """
     solver, test = cfg.SOLVER, cfg.TEST
     ratio = iterations / solver.MAX_ITER
@@ -83,16 +81,13 @@ def scale_schedule(cfg: CfgNode, iterations: int, fixed: Collection[str] = ()) -
                 f"{iterations} iterations are too few for SOLVER.STEPS, which become "
                 f"{solver.STEPS}: give a longer budget, or SOLVER.STEPS on the command line"
             )
-    # Zero says "none": it stays, and nothing else becomes it.
-    if solver.WARMUP_ITERS and "SOLVER.WARMUP_ITERS" not in fixed:
-        solver.WARMUP_ITERS = max(1, round(solver.WARMUP_ITERS * ratio))
-    if "SOLVER.CHECKPOINT_PERIOD" not in fixed:
-        solver.CHECKPOINT_PERIOD = max(1, round(solver.CHECKPOINT_PERIOD * ratio))
-    if "TEST.EVAL_PERIOD" not in fixed:
-        if test.EVAL_PERIOD:
-            test.EVAL_PERIOD = max(1, round(test.EVAL_PERIOD * ratio))
-        else:
-            test.EVAL_PERIOD = math.ceil(iterations / _NUM_EVALUATIONS)
+    scaled = ("SOLVER.WARMUP_ITERS", "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD")
+    for section, _, name in (key.partition(".") for key in scaled if key not in fixed):
+        # 0 means none, and nothing else becomes 0.
+        if cfg[section][name]:
+            cfg[section][name] = max(1, round(cfg[section][name] * ratio))
+    if not test.EVAL_PERIOD and "TEST.EVAL_PERIOD" not in fixed:
+        test.EVAL_PERIOD = math.ceil(iterations / _NUM_EVALUATIONS)
 
 
 def _check_steps(solver: CfgNode) -> None:
@@ -105,6 +100,6 @@ def _check_steps(solver: CfgNode) -> None:
 
 def _steps_rise(solver: CfgNode) -> bool:
     if solver.LR_SCHEDULER_NAME != "WarmupMultiStepLR":
-        return True  # the others do not read them
+        return True  # others ignore them
     used = [step for step in solver.STEPS if step <= solver.MAX_ITER]  # as detectron2 does
     return used == sorted(set(used)) and all(0 < step < solver.MAX_ITER for step in used)

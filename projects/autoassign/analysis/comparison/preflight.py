@@ -8,31 +8,31 @@ from pathlib import Path
 
 from detectron2.modeling import build_model
 
+from ...config import check_values
 from ...data import register_custom_datasets, resolve_num_classes
 from ...data.shapes import generate_shapes
 from ...engine.evolution_hook import check_evolution_options
 from ...engine.hooks import best_metric, check_average_options
 from ...engine.optimizer import build_optimizer
 from ...runs import check_weights_exist
-from .conditions import Candidate
+from .candidates import Candidate
 
 __all__ = ["check_trainable"]
 
-# The folder of the quick-start configs, which is generated where it is missing.
+# Data of the quick-start configs.
 _GENERATED_ROOT = "datasets/shapes"
 
 
 def check_trainable(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """Read the data once and build every model, so that a mistake shows before any training.
+    """Read the data once and build every model, so that a mistake is found before any training.
 
-    The quick start's generated dataset is made here where it is missing: runs at the same time
-    would otherwise all make it.
+    A missing dataset of the quick start is generated here, before simultaneous trainings would.
 
     Returns:
         The names of the test datasets.
 
     Raises:
-        ValueError, FileNotFoundError: data or options are wrong; the config is named.
+        ValueError, FileNotFoundError: data or options are wrong; the message names the config.
     """
     data = candidates[0].cfg.clone()
     root = data.DATASETS.CUSTOM.ROOT
@@ -49,6 +49,7 @@ def check_trainable(candidates: Sequence[Candidate]) -> tuple[str, ...]:
             cfg.DATASETS = data.DATASETS
             cfg.MODEL.DEVICE = "cpu"
             try:
+                check_values(cfg)
                 check_weights_exist(cfg.MODEL.WEIGHTS)
                 resolve_num_classes(cfg)
                 best_metric(cfg)
@@ -56,6 +57,6 @@ def check_trainable(candidates: Sequence[Candidate]) -> tuple[str, ...]:
                 model = build_model(cfg)
                 check_evolution_options(cfg, model)
                 build_optimizer(cfg, model)
-            except Exception as error:  # models raise whatever comes
+            except Exception as error:  # building a model raises many types
                 raise ValueError(f"{candidate.file}: {error}") from error
     return tuple(data.DATASETS.TEST)

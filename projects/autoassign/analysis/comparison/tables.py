@@ -1,117 +1,134 @@
-"""The numbers of a comparison as Markdown for reading and CSV for further work."""
+"""The numbers of a comparison as Markdown to read and as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from tabulate import tabulate
+
+from ...config import flatten_options
 from ...runs import METRICS
 from .budget import Budget
-from .conditions import leaves
-from .plan import Planned
-from .results import Result, class_metrics, spread
+from .candidates import Candidate
+from .results import TrialResult, class_metrics, mean_over_seeds, paired_difference
 
 __all__ = ["csv_text", "markdown"]
 
-_RUN_COLUMNS = ("config", "seed", "status", "iterations", "seconds_per_iteration", "minutes")
+# Attribute of TrialResult and column of the CSV -> heading and format of the table.
+_COSTS = {
+    "seconds_per_iteration": ("s/iteration", ".3g"),
+    "minutes": ("minutes", ".1f"),
+    "peak_memory_mb": ("memory (MB)", ".0f"),
+}
 
 
 def markdown(
-    plan: Sequence[Planned],
-    results: Sequence[Result],
+    plan: Sequence[Candidate],
+    results: Sequence[TrialResult],
     *,
     budget: Budget,
     test_datasets: Sequence[str],
 ) -> str:
-    """A table of the configs, notes on what it shows, and a table of the classes."""
-    seeds = sorted({result.seed for result in results})
-    by_name = {x.name: [r for r in results if r.name == x.name] for x in plan}
-    header = ["config", *METRICS, "iterations", "s/iteration", "minutes", "seeds"]
+    """A table of the candidates, notes on what it says, and a table of the classes."""
+    per_candidate = [[r for r in results if r.trial.name == x.name] for x in plan]
+    first, *others = per_candidate
+    differences = ["–", *(f"{paired_difference(x, first, 'AP'):+.2f}" for x in others)]
+    metrics = [metric for metric in METRICS if metric != "AP"]
+    headers = ["config", "AP", f"AP − {plan[0].name}", *metrics]
+    headers += ["iterations", *(heading for heading, _ in _COSTS.values()), "seeds"]
     rows = [
         [
-            x.name,
-            *(str(spread(by_name[x.name], metric)) for metric in METRICS),
-            str(x.cfg.SOLVER.MAX_ITER),
-            _median(by_name[x.name], lambda r: r.seconds_per_iteration, "{:.3g}"),
-            _median(by_name[x.name], lambda r: r.minutes, "{:.1f}"),
-            f"{sum(r.finished for r in by_name[x.name])} of {len(seeds)}",
+            candidate.name,
+            f"{mean_over_seeds(own, 'AP')}",
+            difference,
+            *(f"{mean_over_seeds(own, metric)}" for metric in metrics),
+            str(candidate.cfg.SOLVER.MAX_ITER),
+            *(_median(own, name, spec) for name, (_, spec) in _COSTS.items()),
+            f"{sum(r.finished for r in own)} of {len(own)}",
         ]
-        for x in plan
+        for candidate, own, difference in zip(plan, per_candidate, differences, strict=True)
     ]
-    parts = [_table(header, rows), _notes(plan, results, budget, test_datasets)]
-    metrics = class_metrics(results)
-    if metrics:
-        per_class = [
-            [metric.removeprefix("AP-"), *(str(spread(by_name[x.name], metric)) for x in plan)]
-            for metric in metrics
+    parts = [_table(headers, rows), _notes(plan, results, budget, test_datasets)]
+    classes = class_metrics(results)
+    if classes:
+        rows = [
+            [
+                metric.removeprefix("AP-"),
+                *(f"{mean_over_seeds(own, metric)}" for own in per_candidate),
+            ]
+            for metric in classes
         ]
-        parts.append("AP of each class:")
-        parts.append(_table(["class", *(x.name for x in plan)], per_class))
+        parts += ["AP of each class:", _table(["class", *(x.name for x in plan)], rows)]
     return "\n\n".join(parts) + "\n"
 
 
-def _median(
-    results: Sequence[Result], value: Callable[[Result], float | None], template: str
-) -> str:
-    values = [value(result) for result in results if result.finished]
+def _median(results: Sequence[TrialResult], attribute: str, spec: str) -> str:
+    values = [getattr(x, attribute) for x in results if x.finished]
     known = [x for x in values if x is not None]
-    return template.format(statistics.median(known)) if known else "–"
+    return f"{statistics.median(known):{spec}}" if known else "–"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, whose columns are aligned also where nothing renders it."""
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-
-    def text(cells: Sequence[str]) -> str:
-        first, *rest = zip(cells, widths, strict=True)
-        padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([text(lines[0]), text(rule), *map(text, lines[1:])])
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (headers, *rows)]
+    align = ["left", *["right"] * (len(headers) - 1)]
+    return tabulate(escaped[1:], escaped[0], tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
 def _notes(
-    plan: Sequence[Planned],
-    results: Sequence[Result],
+    plan: Sequence[Candidate],
+    results: Sequence[TrialResult],
     budget: Budget,
     test_datasets: Sequence[str],
 ) -> str:
-    num_seeds = len({result.seed for result in results})
-    spread_note = ", mean ± sample standard deviation over the seeds" if num_seeds > 1 else ""
+    over_seeds = difference = ""
+    if len({x.trial.seed for x in results}) > 1:
+        over_seeds = ", mean ± sample standard deviation over the seeds"
+        if len(plan) > 1:
+            difference = (
+                f" AP − {plan[0].name}: mean of the differences between runs of the same seed ± "
+                "its standard error."
+            )
     notes = [
-        f"AP on {test_datasets[0]} after the last iteration{spread_note}. Budget of each run: "
-        f"{budget}. Minutes and s/iteration are of training alone, median over the runs.",
+        f"AP on {test_datasets[0]} after the last iteration{over_seeds}.{difference}",
+        f"Budget of each run: {budget}. Minutes and s/iteration are of training alone, memory is "
+        "the peak of the GPU, or of the main process on a CPU; each is the median over the runs.",
         f"Data, schedule, optimizer and evaluation are those of {plan[0].file}.",
     ]
-    for x in plan:
-        used = leaves(x.cfg)
+    notes += [f"Trained with {x}." for x in sorted({x.machine for x in results if x.machine})]
+    first = flatten_options(plan[0].cfg)
+    for candidate in plan:
+        used = flatten_options(candidate.cfg)
+        models = (x for x in used.items() if x[0].startswith("MODEL.") and x not in first.items())
+        if listing := ", ".join(f"{key} {value!r}" for key, value in models):
+            notes.append(f"{candidate.name} differs from {plan[0].name} in {listing}.")
         notes += [
-            f"{x.name}: {key} would be {own!r} by itself; {used[key]!r} was used."
-            for key, own in x.replaced.items()
+            f"{candidate.name}: {key} is {used[key]!r}, overriding {own!r} in {candidate.file}."
+            for key, own in candidate.overridden.items()
         ]
-    for status, text in (("failed", "failed"), ("missing", "not finished yet")):
-        runs = [f"{r.name} seed {r.seed}" for r in results if r.status == status]
-        if runs:
-            notes.append(f"{text.capitalize()}: {', '.join(runs)}.")
-    empty = [f"{r.name} seed {r.seed}" for r in results if r.without_detections]
-    if empty:
-        notes.append(f"Without any detection, counted as 0: {', '.join(empty)}.")
+    for title, chosen in (
+        ("Failed", [x for x in results if x.status == "failed"]),
+        ("Not finished yet", [x for x in results if x.status == "missing"]),
+        ("Without any detection, counted as 0", [x for x in results if x.without_detections]),
+    ):
+        if chosen:
+            notes.append(f"{title}: {', '.join(str(x.trial) for x in chosen)}.")
     return "\n".join(f"- {note}" for note in notes)
 
 
-def csv_text(plan: Sequence[Planned], results: Sequence[Result]) -> str:
-    """One row a run; what is not known is empty."""
+def csv_text(plan: Sequence[Candidate], results: Sequence[TrialResult]) -> str:
+    """One row per trial; unknown values are empty."""
     files = {x.name: x.file for x in plan}
     metrics = [*METRICS, *class_metrics(results)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*_RUN_COLUMNS, *metrics, "config_file", "output_dir"])
-    for r in results:
-        values = [r.metrics.get(metric) for metric in metrics]
-        run = [r.name, r.seed, r.status, r.iterations, r.seconds_per_iteration, r.minutes]
-        writer.writerow([*run, *values, files[r.name], r.output_dir])
+    columns = ["config", "seed", "status", "iterations", *_COSTS, *metrics]
+    writer.writerow([*columns, "config_file", "output_dir"])
+    for x in results:
+        run = [x.trial.name, x.trial.seed, x.status, x.trial.iterations]
+        run += [getattr(x, name) for name in _COSTS]
+        run += [x.metrics.get(metric) for metric in metrics]
+        writer.writerow([*run, files[x.trial.name], x.trial.output_dir])
     return buffer.getvalue()

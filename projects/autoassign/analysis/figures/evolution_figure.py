@@ -11,38 +11,35 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ...runs import Evolution, load_evolutions
-from .heat import COLORMAP
-from .map_rows import MapRow, draw_map_rows, rows_size
+from .map_rows import draw_map_rows, object_row, rows_size
+from .style import COLORMAP, literal, save_figure
 
 __all__ = ["draw_evolution", "draw_evolutions"]
 
-_DPI = 130
 _MAX_ROWS = 5
 _SHARES_INCHES = 2.2
-_LEAST_WIDTH = 6.0
+_MIN_WIDTH_INCHES = 6.0
 
 
 def draw_evolutions(run_dir: str | Path, folder: str | Path | None = None) -> list[Path]:
-    """Draw every object that a training has kept, as evolution_0.png, evolution_1.png ...
+    """Draw every object that a training has recorded, as evolution_0.png, evolution_1.png ...
 
     Args:
         run_dir: ``OUTPUT_DIR`` of the training.
-        folder: where the files go; None: ``evolution`` in ``run_dir``.
+        folder: for the files; ``evolution`` in ``run_dir`` by default.
 
     Returns:
         The files written.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`load_evolutions`.
+        FileNotFoundError, ValueError: as :func:`load_evolutions`.
     """
-    kept = Path(run_dir) / "evolution"
-    evolutions = load_evolutions(kept)
-    target = kept if folder is None else Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for number, evolution in enumerate(evolutions):
-        paths.append(target / f"evolution_{number}.png")
-        draw_evolution(evolution, paths[-1])
+    recorded = Path(run_dir) / "evolution"
+    evolutions = load_evolutions(recorded)
+    target = recorded if folder is None else Path(folder)
+    paths = [target / f"evolution_{number}.png" for number in range(len(evolutions))]
+    for evolution, path in zip(evolutions, paths, strict=True):
+        draw_evolution(evolution, path)
     return paths
 
 
@@ -50,43 +47,38 @@ def draw_evolution(evolution: Evolution, path: str | Path) -> None:
     """Draw one object as a PNG: maps of up to 5 iterations, the levels' shares over all of them."""
     count = len(evolution.iterations)
     chosen = np.unique(np.linspace(0, count - 1, min(count, _MAX_ROWS)).round().astype(int))
+    primary = evolution.explanations[0].objects[0].primary
     rows = [
-        MapRow(f"iteration {evolution.iterations[i]}", explanation, shown, shown.primary)
+        object_row(f"iteration\n{evolution.iterations[i]}", evolution.explanations[i], primary)
         for i in chosen.tolist()
-        for explanation in [evolution.explanations[i]]
-        for shown in explanation.objects
     ]
     width, height = rows_size(rows)
     figure = Figure(
-        figsize=(max(width + 0.3, _LEAST_WIDTH), height + _SHARES_INCHES + 0.4),
+        figsize=(max(width + 0.3, _MIN_WIDTH_INCHES), height + _SHARES_INCHES + 0.4),
         layout="constrained",
     )
-    primary = rows[0].shown.primary
-    figure.suptitle(f"{evolution.name}: {primary} during training", fontsize=11)
+    figure.suptitle(literal(f"{evolution.name}: {primary} during training"), fontsize=11)
     upper, lower = figure.subfigures(2, 1, height_ratios=[height, _SHARES_INCHES])
     draw_map_rows(upper, rows, show_shares=True)
-    axes = lower.subplots()
-    _draw_shares(axes, evolution)
-    axes.set_ylabel(f"share of the\n{primary}", fontsize=9)
-    figure.savefig(path, dpi=_DPI)
+    panel = lower.subplots()
+    _draw_shares(panel, evolution)
+    panel.set_ylabel(f"share of the\n{primary}", fontsize=9)
+    save_figure(figure, path)
 
 
-def _draw_shares(axes: Axes, evolution: Evolution) -> None:
+def _draw_shares(panel: Axes, evolution: Evolution) -> None:
     strides = evolution.explanations[0].strides
-    colours = matplotlib.colormaps[COLORMAP](np.linspace(0.1, 0.95, len(strides)))
-    axes.stackplot(
+    panel.stackplot(
         evolution.iterations,
         evolution.level_shares.T,
         labels=[f"stride {stride}" for stride in strides],
-        colors=colours,
+        colors=matplotlib.colormaps[COLORMAP](np.linspace(0.1, 0.95, len(strides))),
     )
-    axes.set(xlim=(evolution.iterations[0], max(evolution.iterations[-1], 1)), ylim=(0, 1))
-    axes.set_xlabel("iteration", fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.tick_params(labelsize=8)
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(  # in the order of the stack
-        handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5), frameon=False,
-        fontsize=8,
-    )  # fmt: skip
+    panel.set(xlim=(evolution.iterations[0], max(evolution.iterations[-1], 1)), ylim=(0, 1))
+    panel.set_xlabel("iteration", fontsize=9)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.yaxis.set_major_formatter(PercentFormatter(1))
+    panel.tick_params(labelsize=8)
+    panel.legend(  # in the order of the stack
+        reverse=True, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8
+    )

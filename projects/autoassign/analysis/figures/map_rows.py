@@ -2,70 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.image import AxesImage
 
-from ...modeling.explanation import ImageExplanation, ObjectMaps
-from .heat import Region, draw_box, draw_heat, draw_image, draw_peak, region_of
+from ...modeling import ImageExplanation, Peak
+from .overlays import Region, draw_box, draw_heat, draw_image, draw_peak, region_around
+from .style import literal
 
-__all__ = ["CELL_INCHES", "MapRow", "draw_map_rows", "rows_size"]
+__all__ = ["MapRow", "draw_map_rows", "map_rows_figure", "object_row", "rows_size"]
 
-CELL_INCHES = 1.7
+_CELL_INCHES = 1.7
+# Many rows get smaller cells.
+_MAX_HEIGHT_INCHES = 15.0
 # Width of a level without a location, as a share of a cell.
 _EMPTY_WIDTH = 0.16
 
 
 @dataclass(frozen=True)
 class MapRow:
-    """One map of one object.
+    """One map, to be drawn level by level.
 
     Attributes:
-        label: what stands beside the row.
-        explanation: of the object's image.
-        shown: the object.
-        name: the map's name.
+        label: stands beside the row.
+        image: (H, W, 3) uint8, RGB.
+        region: the part of the image that is drawn.
+        offset: place of each level's first location, in strides.
+        levels: stride -> the (Hi, Wi) values of a level; NaN where a location has none.
+        greatest: the value of the brightest color.
+        box: (4,) xyxy of the object, to be outlined.
+        peak: the location to be marked.
+        shares: stride -> the level's share of the object's primary map.
     """
 
     label: str
-    explanation: ImageExplanation
-    shown: ObjectMaps
-    name: str
+    image: np.ndarray
+    region: Region
+    offset: float
+    levels: Mapping[int, np.ndarray]
+    greatest: float
+    box: np.ndarray | None = None
+    peak: Peak | None = None
+    shares: Mapping[int, float] = field(default_factory=dict)
 
-    @property
-    def region(self) -> Region:
-        """The part of the image that is shown."""
-        return region_of(self.explanation.image, self.shown.box, self.explanation.strides[0])
+    def is_empty(self, stride: int) -> bool:
+        """Whether the level of this stride has no value."""
+        return stride not in self.levels or bool(np.isnan(self.levels[stride]).all())
 
-    def level(self, stride: int) -> np.ndarray | None:
-        """The map at the level of this stride; None where there is no location."""
-        if stride not in self.explanation.strides:
-            return None
-        level = self.shown.maps[self.name][self.explanation.strides.index(stride)]
-        return None if np.isnan(level).all() else level
 
-    def share(self, stride: int) -> float:
-        """Share of the level in the sum of the primary map."""
-        return float(self.shown.level_shares[self.explanation.strides.index(stride)])
+def object_row(label: str, explanation: ImageExplanation, name: str) -> MapRow:
+    """The row of a map of an object.
+
+    Args:
+        label: stands beside the row.
+        explanation: the image with this one object.
+        name: of the map.
+    """
+    (maps,) = explanation.objects
+    strides, levels, peak = explanation.strides, maps.maps[name], maps.peak
+    # Only a single location is the peak, not one of several with the same value.
+    primary = maps.maps[maps.primary]
+    if peak is not None and sum(np.count_nonzero(x == peak.value) for x in primary) > 1:
+        peak = None
+    return MapRow(
+        label=label,
+        image=explanation.image,
+        region=region_around(maps.box, explanation.image, strides[0]),
+        offset=explanation.offset,
+        levels=dict(zip(strides, levels, strict=True)),
+        greatest=max((float(np.nanmax(x)) for x in levels if not np.isnan(x).all()), default=0.0),
+        box=maps.box,
+        peak=peak,
+        shares=dict(zip(strides, maps.level_shares.tolist(), strict=True)),
+    )
+
+
+def map_rows_figure(rows: Sequence[MapRow], title: str, *, show_shares: bool = False) -> Figure:
+    """A figure of nothing but rows; see :func:`draw_map_rows`."""
+    width, height = rows_size(rows)
+    figure = Figure(figsize=(width + 0.3, height + 0.35), layout="constrained")
+    figure.suptitle(literal(title), fontsize=11)
+    draw_map_rows(figure, rows, show_shares=show_shares)
+    return figure
 
 
 def rows_size(rows: Sequence[MapRow]) -> tuple[float, float]:
     """Width and height in inches that :func:`draw_map_rows` needs."""
-    widths = _widths(rows)
-    width = (sum(widths) + 0.12 * len(widths)) * CELL_INCHES + 1.1
-    height = sum(CELL_INCHES * row.region.height_over_width + 0.14 for row in rows)
-    return width, height + 0.35
+    ratios = sum(row.region.height_over_width for row in rows)
+    cell = min(_CELL_INCHES, _MAX_HEIGHT_INCHES / ratios)
+    widths = _column_widths(rows)
+    width = (sum(widths) + 0.12 * len(widths)) * cell + 1.5
+    return width, cell * ratios + 0.14 * len(rows) + 0.35
 
 
 def draw_map_rows(figure: FigureBase, rows: Sequence[MapRow], *, show_shares: bool = False) -> None:
     """Draw each row's map at every level, with a scale of its own that starts at 0.
 
-    The cross marks the location of the object's greatest primary value, where that is one and
-    not a tie. Levels at which no row has a location are shown as a narrow strip.
+    A cross marks the location of an object's greatest primary value, unless several locations
+    share it. Levels at which no row has a location are drawn as a narrow strip.
 
     Args:
         figure: what to draw into, of :func:`rows_size`.
@@ -76,78 +115,70 @@ def draw_map_rows(figure: FigureBase, rows: Sequence[MapRow], *, show_shares: bo
     grid = figure.add_gridspec(
         len(rows),
         len(strides),
-        width_ratios=_widths(rows),
+        width_ratios=_column_widths(rows),
         height_ratios=[row.region.height_over_width for row in rows],
     )
-    cells: list[list[Axes]] = [[] for _ in rows]
-    heats: list[list[AxesImage]] = [[] for _ in rows]
-    for column, stride in enumerate(strides):
-        if all(row.level(stride) is None for row in rows):
+    columns = dict(enumerate(strides))
+    for column, stride in list(columns.items()):
+        if all(row.is_empty(stride) for row in rows):
             _draw_empty_level(figure.add_subplot(grid[:, column]), stride)
-            continue
-        for number, row in enumerate(rows):
-            axes = figure.add_subplot(grid[number, column])
+            del columns[column]
+    for number, row in enumerate(rows):
+        panels = [figure.add_subplot(grid[number, column]) for column in columns]
+        heat = None
+        for panel, stride in zip(panels, columns.values(), strict=True):
             if number == 0:
-                axes.set_title(f"stride {stride}", fontsize=9)
-            heat = _draw_cell(axes, row, stride)
-            if show_shares and heat is not None:
-                _draw_share(axes, row.share(stride))
-            if not cells[number]:
-                axes.set_ylabel(row.label, fontsize=9)
-            cells[number].append(axes)
-            if heat is not None:
-                heats[number].append(heat)
-    for of_row, drawn in zip(cells, heats, strict=True):
-        if drawn:
-            # Beside all cells, also those without a location, so that the columns stay columns.
-            bar = figure.colorbar(drawn[-1], ax=of_row, aspect=14, pad=0.02, shrink=0.95)
+                panel.set_title(f"stride {stride}", fontsize=9)
+            heat = _draw_cell(panel, row, stride) or heat
+            if show_shares and not row.is_empty(stride):
+                _draw_text(panel, 0.03, 0.97, f"{row.shares[stride]:.0%}", ha="left", va="top")
+        if panels:
+            panels[0].set_ylabel(row.label, fontsize=9, rotation=0, ha="right", va="center")
+            # Beside all cells of every row, so that the columns stay aligned.
+            bar = figure.colorbar(
+                heat or ScalarMappable(), ax=panels, aspect=14, pad=0.02, shrink=0.95
+            )
             bar.ax.tick_params(labelsize=7)
             bar.ax.locator_params(nbins=5)
+            if heat is None:
+                bar.ax.cla()
+                bar.ax.set_axis_off()
 
 
 def _strides(rows: Sequence[MapRow]) -> list[int]:
-    return sorted({stride for row in rows for stride in row.explanation.strides})
+    return sorted({stride for row in rows for stride in row.levels})
 
 
-def _widths(rows: Sequence[MapRow]) -> list[float]:
+def _column_widths(rows: Sequence[MapRow]) -> list[float]:
     return [
-        _EMPTY_WIDTH if all(row.level(stride) is None for row in rows) else 1.0
+        _EMPTY_WIDTH if all(row.is_empty(stride) for row in rows) else 1.0
         for stride in _strides(rows)
     ]
 
 
-def _draw_cell(axes: Axes, row: MapRow, stride: int) -> AxesImage | None:
-    draw_image(axes, row.explanation.image, row.region)
-    level = row.level(stride)
+def _draw_cell(panel: Axes, row: MapRow, stride: int) -> AxesImage | None:
+    draw_image(panel, row.image, row.region)
     heat = None
-    if level is None:
-        axes.text(
-            0.5, 0.5, "no location", fontsize=8, ha="center", va="center",
-            transform=axes.transAxes, bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
-        )  # fmt: skip
+    if row.is_empty(stride):
+        _draw_text(panel, 0.5, 0.5, "no location", ha="center", va="center")
     else:
-        greatest = max(np.nanmax(x) for x in row.shown.maps[row.name] if not np.isnan(x).all())
-        heat = draw_heat(axes, level, stride, row.explanation.offset, float(greatest))
-    draw_box(axes, row.shown.box)
-    peak = row.shown.peak
-    if peak is not None and row.explanation.strides[peak.level] == stride:
-        levels = row.shown.maps[row.shown.primary]
-        if sum(np.count_nonzero(x == peak.value) for x in levels) == 1:
-            draw_peak(axes, peak)
+        heat = draw_heat(panel, row.levels[stride], stride, row.offset, row.greatest)
+    if row.box is not None:
+        draw_box(panel, row.box)
+    if row.peak is not None and sorted(row.levels)[row.peak.level] == stride:
+        draw_peak(panel, row.peak)
     return heat
 
 
-def _draw_share(axes: Axes, share: float) -> None:
-    axes.text(
-        0.03, 0.97, f"{share:.0%}", fontsize=8, ha="left", va="top", transform=axes.transAxes,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
-    )  # fmt: skip
+def _draw_text(panel: Axes, x: float, y: float, text: str, *, ha: str, va: str) -> None:
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+    panel.text(x, y, text, fontsize=8, ha=ha, va=va, transform=panel.transAxes, bbox=box)
 
 
-def _draw_empty_level(axes: Axes, stride: int) -> None:
-    axes.set(xticks=[], yticks=[], facecolor="0.95")
-    axes.spines[:].set_visible(False)
-    axes.text(
+def _draw_empty_level(panel: Axes, stride: int) -> None:
+    panel.set(xticks=[], yticks=[], facecolor="0.95")
+    panel.spines[:].set_visible(False)
+    panel.text(
         0.5, 0.5, f"stride {stride}: no location", rotation=90, fontsize=8, color="0.4",
-        ha="center", va="center", transform=axes.transAxes,
+        ha="center", va="center", transform=panel.transAxes,
     )  # fmt: skip

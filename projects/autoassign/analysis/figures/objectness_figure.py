@@ -2,60 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...modeling import Grid, PointDetector, check_finite, predict, rgb_image
-from .heat import draw_heat, draw_image, whole
+from .map_rows import MapRow, map_rows_figure
+from .overlays import whole
+from .style import literal, save_figure
 
-__all__ = ["ScoreMaps", "draw_objectness", "score_maps"]
-
-_DPI = 130
-_CELL_INCHES = 2.1
+__all__ = ["draw_objectness", "score_rows"]
 
 
-@dataclass(frozen=True)
-class ScoreMaps:
-    """Scores of one image on every level, finest first; each map is a list of (Hi, Wi) arrays.
-
-    Attributes:
-        image: (H, W, 3) uint8, RGB, the network's input without padding.
-        strides: stride of each level in pixels.
-        offset: place of each level's first location, in strides.
-        without: the scores without objectness.
-        objectness: the objectness.
-        combined: the scores that detections are chosen by.
-    """
-
-    image: np.ndarray
-    strides: tuple[int, ...]
-    offset: float
-    without: list[np.ndarray]
-    objectness: list[np.ndarray]
-    combined: list[np.ndarray]
+def draw_objectness(rows: list[MapRow], title: str, path: str | Path) -> None:
+    """Draw the rows that :func:`score_rows` returns, as a PNG."""
+    save_figure(map_rows_figure(rows, title), path)
 
 
 @torch.no_grad()
-def score_maps(
+def score_rows(
     model: PointDetector,
     batched_input: Mapping[str, Any],
+    class_name: str = "any class",
     *,
     class_index: int | None = None,
     input_format: str = "BGR",
-) -> ScoreMaps:
-    """The score maps of one image.
+) -> list[MapRow]:
+    """Scores without objectness, objectness, and the scores that detections are chosen by.
 
     Args:
         model: a detector with objectness; it is left as it was.
         batched_input: ``image``, (3, H, W).
-        class_index: the class whose scores are wanted; None: the greatest score of any class.
+        class_name: whose scores they are, for the rows' labels.
+        class_index: of that class; None for the greatest score of any class.
         input_format: order of the image's channels, ``INPUT.FORMAT``.
 
     Raises:
@@ -69,54 +53,29 @@ def score_maps(
     check_finite("class score", predictions.cls_logits)
     check_finite("objectness", predictions.obj_logits)
     scores = model.label_assignment.scores
-    return ScoreMaps(
-        image=rgb_image(batched_input["image"], input_format),
-        strides=grid.strides,
-        offset=grid.offset,
-        without=_levels(scores(replace(predictions, obj_logits=None)), class_index, grid),
-        objectness=_levels(predictions.obj_logits.sigmoid()[..., None], None, grid),
-        combined=_levels(scores(predictions), class_index, grid),
-    )
-
-
-def _levels(scores: Tensor, class_index: int | None, grid: Grid) -> list[np.ndarray]:
-    """(Hi, Wi) scores at each level of (1, R, K) scores: of one class, or the greatest of any."""
-    flat = scores[0].amax(dim=1) if class_index is None else scores[0, :, class_index]
-    levels = flat.split(grid.level_lengths)
-    return [x.view(size).cpu().numpy() for x, size in zip(levels, grid.sizes, strict=True)]
-
-
-def draw_objectness(maps: ScoreMaps, title: str, score: str, path: str | Path) -> None:
-    """Draw the maps as a PNG: a row each, a column for each level; scores share one scale.
-
-    Args:
-        maps: what is drawn.
-        title: heading of the picture.
-        score: what the scores are of, "any class" or the name of one.
-        path: the file to write.
-    """
-    rows: Sequence[tuple[str, list[np.ndarray], float]]
-    greatest = max(float(level.max()) for level in (*maps.without, *maps.combined))
-    rows = [
-        (f"score of {score}\nwithout objectness", maps.without, greatest),
-        ("objectness", maps.objectness, 1.0),
-        (f"score of {score}\nwith objectness", maps.combined, greatest),
+    without = _of_class(scores(replace(predictions, obj_logits=None)), class_index)
+    combined = _of_class(scores(predictions), class_index)
+    greatest = float(max(without.max(), combined.max()))
+    image, name = rgb_image(batched_input["image"], input_format), literal(class_name)
+    return [
+        _row(f"score of {name}\nwithout objectness", image, grid, without, greatest),
+        _row("objectness", image, grid, predictions.obj_logits[0].sigmoid(), 1.0),
+        _row(f"score of {name}\nwith objectness", image, grid, combined, greatest),
     ]
-    region = whole(maps.image)
-    cell_height = _CELL_INCHES * region.height_over_width
-    figure = Figure(
-        figsize=(len(maps.strides) * (_CELL_INCHES + 0.1) + 1.0, 3 * (cell_height + 0.1) + 0.6),
-        layout="constrained",
+
+
+def _of_class(scores: Tensor, class_index: int | None) -> Tensor:
+    """(R,) of (1, R, K) scores: of one class, or the greatest of any."""
+    return scores[0].amax(dim=1) if class_index is None else scores[0, :, class_index]
+
+
+def _row(label: str, image: np.ndarray, grid: Grid, values: Tensor, greatest: float) -> MapRow:
+    levels = zip(grid.strides, grid.sizes, values.split(grid.level_lengths), strict=True)
+    return MapRow(
+        label=label,
+        image=image,
+        region=whole(image),
+        offset=grid.offset,
+        levels={stride: level.view(size).cpu().numpy() for stride, size, level in levels},
+        greatest=greatest,
     )
-    figure.suptitle(title, fontsize=11)
-    panels = figure.subplots(len(rows), len(maps.strides), squeeze=False)
-    for row_panels, (label, levels, scale) in zip(panels, rows, strict=True):
-        row_panels[0].set_ylabel(label, fontsize=9)
-        for axes, level, stride in zip(row_panels, levels, maps.strides, strict=True):
-            draw_image(axes, maps.image, region)
-            heat = draw_heat(axes, level, stride, maps.offset, scale)
-        bar = figure.colorbar(heat, ax=row_panels, aspect=14, pad=0.02)
-        bar.ax.tick_params(labelsize=7)
-    for axes, stride in zip(panels[0], maps.strides, strict=True):
-        axes.set_title(f"stride {stride}", fontsize=9)
-    figure.savefig(path, dpi=_DPI)

@@ -12,24 +12,20 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
+from tabulate import tabulate
 from torch import Tensor
 
+from ...config import replacing
 from ...modeling import GroundTruth, LabelAssignment, Predictions, check_finite, make_grid
 from ...modeling.assignment import AutoAssign
-from .heat import COLORMAP
+from .style import COLORMAP, literal, save_figure
 
 __all__ = ["CenterPrior", "draw_priors", "format_priors", "read_priors", "write_priors"]
 
-_DPI = 130
+_COLUMNS = ("class", "mu_x", "mu_y", "sigma_x", "sigma_y")
 _PANEL_INCHES = 1.75
 _PANELS_PER_ROW = 6
 _PANELS_PER_PAGE = 30
-# Points of a panel in each direction.
-_POINTS = 61
-_LEVELS = np.linspace(0, 1, 11)
-# A panel reaches at least so far, and so many σ beyond the center of the prior.
-_LEAST_REACH = 2.0
-_REACH_IN_SIGMA = 2.2
 
 
 @dataclass(frozen=True)
@@ -38,10 +34,10 @@ class CenterPrior:
 
     Attributes:
         name: of the class.
-        mu: (2,) x and y of its center from that of the box, in strides.
-        sigma: (2,) its standard deviations, in strides.
-        xs: (X,) places at which ``values`` are given, in strides from the box center.
-        values: (X, X) the prior, rows from top to bottom, as the losses compute it.
+        mu: (2,) x and y of its center relative to the box center, in strides.
+        sigma: (2,) its standard deviations in x and y, in strides.
+        xs: (X,) positions at which ``values`` are given, in strides from the box center.
+        values: (X, X) the prior as the losses compute it, rows from top to bottom.
     """
 
     name: str
@@ -50,9 +46,14 @@ class CenterPrior:
     xs: np.ndarray
     values: np.ndarray
 
+    @property
+    def row(self) -> list[str | float]:
+        """Name, μ and σ, as a row of a table."""
+        return [self.name, *self.mu.tolist(), *self.sigma.tolist()]
+
 
 def read_priors(assignment: LabelAssignment, class_names: Sequence[str]) -> list[CenterPrior]:
-    """The priors that a label assignment has learned: one for each class, or one if it is shared.
+    """The priors that a label assignment has learned: one per class, or one shared by all classes.
 
     Raises:
         ValueError: the label assignment learns no center prior, or what it learned is not finite.
@@ -70,8 +71,9 @@ def read_priors(assignment: LabelAssignment, class_names: Sequence[str]) -> list
     sigma = assignment.sigma.detach().cpu().abs()
     check_finite("center prior", torch.stack((mu, sigma)))
     names = list(class_names) if len(mu) > 1 or len(class_names) == 1 else ["all classes"]
-    reach = max(_LEAST_REACH, float((mu.abs() + _REACH_IN_SIGMA * sigma).max()))
-    xs = torch.linspace(-reach, reach, _POINTS)
+    # Every panel shows at least 2 strides around the box center, and 2 σ around every μ.
+    reach = max(2.0, float((mu.abs() + 2.2 * sigma).max()))
+    xs = torch.linspace(-reach, reach, 61)
     return [
         CenterPrior(
             name=name,
@@ -86,8 +88,8 @@ def read_priors(assignment: LabelAssignment, class_names: Sequence[str]) -> list
 
 def _center_weights(assignment: AutoAssign, class_index: int, xs: Tensor) -> np.ndarray:
     """(X, X) center weights of a class around the box center, by the function of the losses."""
-    # One location with stride 1 at the origin, and for each place an object whose center lies at
-    # the opposite place.
+    # One location of stride 1 at the origin, and for each position an object whose center is at
+    # the opposite position.
     device = assignment.mu.device
     y, x = torch.meshgrid(xs, xs, indexing="ij")
     centers = -torch.stack((x, y), dim=-1).view(-1, 2)
@@ -108,27 +110,26 @@ def _center_weights(assignment: AutoAssign, class_index: int, xs: Tensor) -> np.
 
 
 def draw_priors(priors: Sequence[CenterPrior], folder: str | Path) -> list[Path]:
-    """Draw the priors as small multiples of one scale: prior.png, or prior_1.png, prior_2.png ...
+    """Draw the priors as small multiples: prior.png, or prior_1.png, prior_2.png ... of 30 classes.
 
     Returns:
-        The files written, 30 classes each.
+        The files written.
     """
     pages = [
         priors[first : first + _PANELS_PER_PAGE]
         for first in range(0, len(priors), _PANELS_PER_PAGE)
     ]
-    paths = []
-    for number, page in enumerate(pages, start=1):
-        path = Path(folder) / ("prior.png" if len(pages) == 1 else f"prior_{number}.png")
-        _page_figure(page).savefig(path, dpi=_DPI)
-        paths.append(path)
+    names = ["prior"] if len(pages) == 1 else [f"prior_{i + 1}" for i in range(len(pages))]
+    paths = [Path(folder) / f"{name}.png" for name in names]
+    for page, path in zip(pages, paths, strict=True):
+        save_figure(_page_figure(page), path)
     return paths
 
 
 def _page_figure(priors: Sequence[CenterPrior]) -> Figure:
     columns = min(len(priors), _PANELS_PER_ROW)
     rows = -(-len(priors) // columns)
-    # A few panels may be larger.
+    # Few panels are drawn larger.
     side = _PANEL_INCHES * (1.9 if columns == 1 else 1.2 if rows == 1 else 1)
     figure = Figure(
         figsize=(max(4.6, columns * side + 1.1), rows * (side + 0.2) + 1.1), layout="constrained"
@@ -156,7 +157,9 @@ def _page_figure(priors: Sequence[CenterPrior]) -> Figure:
 
 
 def _draw_prior(axes: Axes, prior: CenterPrior) -> ContourSet:
-    drawn = axes.contourf(prior.xs, prior.xs, prior.values, levels=_LEVELS, cmap=COLORMAP)
+    drawn = axes.contourf(
+        prior.xs, prior.xs, prior.values, levels=np.linspace(0, 1, 11), cmap=COLORMAP
+    )
     center = prior.mu.tolist()
     turn = np.linspace(0, 2 * np.pi, 100)
     for scale, style in ((1, "-"), (2, ":")):
@@ -164,7 +167,7 @@ def _draw_prior(axes: Axes, prior: CenterPrior) -> ContourSet:
         axes.plot(x, y, style, color="white", linewidth=1, label=f"{scale} σ")
     axes.plot(0, 0, "+", color="black", markersize=9, linestyle="", label="box center")
     axes.plot(*center, ".", color="#ff5a36", markersize=7, linestyle="", label="μ")
-    axes.set_title(prior.name, fontsize=9)
+    axes.set_title(literal(prior.name), fontsize=9)
     axes.set_aspect("equal")
     axes.set(xlim=prior.xs[[0, -1]], ylim=prior.xs[[-1, 0]])  # y points down, as in images
     axes.tick_params(labelsize=7)
@@ -172,23 +175,12 @@ def _draw_prior(axes: Axes, prior: CenterPrior) -> ContourSet:
 
 
 def format_priors(priors: Sequence[CenterPrior]) -> str:
-    """A table of μ and σ, in strides."""
-    width = max(len("class"), *(len(prior.name) for prior in priors))
-    lines = [f"{'class':{width}}     μ x     μ y     σ x     σ y"]
-    lines += [
-        f"{prior.name:{width}} " + " ".join(f"{value:7.3f}" for value in _numbers(prior))
-        for prior in priors
-    ]
-    return "\n".join(lines)
+    """A table of μ and σ, in strides, as text."""
+    rows = [prior.row for prior in priors]
+    return tabulate(rows, headers=("class", "μ x", "μ y", "σ x", "σ y"), floatfmt=".3f")
 
 
 def write_priors(priors: Sequence[CenterPrior], path: str | Path) -> None:
-    """Write μ and σ as CSV, in strides."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "mu_x", "mu_y", "sigma_x", "sigma_y"])
-        writer.writerows([prior.name, *_numbers(prior)] for prior in priors)
-
-
-def _numbers(prior: CenterPrior) -> list[float]:
-    return [*prior.mu.tolist(), *prior.sigma.tolist()]
+    """Write μ and σ, in strides, as CSV."""
+    with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([_COLUMNS, *(prior.row for prior in priors)])

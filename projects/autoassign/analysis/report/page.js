@@ -22,14 +22,9 @@ for (const button of document.querySelectorAll("table.sortable th button")) {
 }
 
 // Label assignment: one object, one map and one level are shown at a time.
-function bytes(base64) {
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-}
-
 function startViewer(data) {
   const byId = (id) => document.getElementById(id);
   const stage = byId("stage");
-  const colors = bytes(data.colors);
   const entries = data.images.flatMap((image) =>
     image.objects.map((object) => ({ image, object })),
   );
@@ -42,34 +37,11 @@ function startViewer(data) {
   };
 
   function valuesOf(cells) {
-    if (!values.has(cells)) values.set(cells, new Float32Array(bytes(cells.values).buffer));
-    return values.get(cells);
-  }
-
-  function greatestOf(map) {
-    let greatest = 0;
-    for (const cells of map.levels) {
-      if (cells) for (const value of valuesOf(cells)) if (value > greatest) greatest = value;
+    if (!values.has(cells)) {
+      const bytes = Uint8Array.from(atob(cells.values), (character) => character.charCodeAt(0));
+      values.set(cells, new Float32Array(bytes.buffer));
     }
-    return greatest;
-  }
-
-  function colorOf(value, greatest) {
-    const place = greatest > 0 ? Math.min(255, Math.floor((Math.max(value, 0) / greatest) * 256)) : 0;
-    return colors.subarray(3 * place, 3 * place + 3);
-  }
-
-  function heatUrl(cells, greatest) {
-    const canvas = document.createElement("canvas");
-    canvas.width = cells.width;
-    canvas.height = cells.height;
-    const context = canvas.getContext("2d");
-    const pixels = context.createImageData(cells.width, cells.height);
-    valuesOf(cells).forEach((value, index) => {
-      if (!Number.isNaN(value)) pixels.data.set([...colorOf(value, greatest), 255], 4 * index);
-    });
-    context.putImageData(pixels, 0, 0);
-    return canvas.toDataURL();
+    return values.get(cells);
   }
 
   function element(name, attributes) {
@@ -94,7 +66,7 @@ function startViewer(data) {
       // A square around each location.
       const start = image.offset - 0.5;
       parts.push(element("image", {
-        class: "heat", href: heatUrl(cells, greatestOf(map)), preserveAspectRatio: "none",
+        class: "heat", href: cells.heat, preserveAspectRatio: "none",
         x: (cells.x + start) * stride, y: (cells.y + start) * stride,
         width: cells.width * stride, height: cells.height * stride,
       }));
@@ -136,7 +108,7 @@ function startViewer(data) {
       return map.levels[level] ? `stride ${stride}: ${share} %` : `stride ${stride}: no location`;
     });
     drawButtons(byId("levels"), levels, shown.level, (index) => show({ level: index }));
-    byId("greatest").textContent = greatestOf(map).toPrecision(3);
+    byId("greatest").textContent = map.greatest.toPrecision(3);
     byId("readout").textContent = cells
       ? "Point at a location to read its value."
       : "No location of this level belongs to the object.";
@@ -196,11 +168,6 @@ function startViewer(data) {
   byId("zoom").addEventListener("change", drawStage);
   stage.addEventListener("pointermove", readValue);
 
-  const scale = byId("scale").getContext("2d");
-  for (let place = 0; place < 256; place += 1) {
-    scale.fillStyle = `rgb(${colors.subarray(3 * place, 3 * place + 3).join(" ")})`;
-    scale.fillRect(place, 0, 1, 1);
-  }
   byId("viewer").hidden = false;
   show({ entry: 0 });
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,19 +112,19 @@ def _draw_objects(
     stem: str,
     folder: OutputFolder,
 ) -> None:
-    from ...analysis.figures.assignment_figure import draw_assignment, draw_comparison
+    from ...analysis.figures import draw_assignment, draw_assignment_comparison
 
     names = detectors[0].class_names
     for number, index in enumerate(indices):
-        objects = [explanation.objects[number] for explanation in explanations]
-        title = f"{stem}, object {index}: {names[objects[0].class_index]}"
+        single = [replace(x, objects=[x.objects[number]]) for x in explanations]
+        title = f"{stem}, object {index}: {names[single[0].objects[0].class_index]}"
         if len(detectors) > 1:
             path = folder.new_file(f"comparison_{stem}_object{index}.png")
-            draw_comparison(_labels(detectors), explanations, objects, title, path)
+            draw_assignment_comparison(_labels(detectors), single, title, path)
         else:
             path = folder.new_file(f"assignment_{stem}_object{index}.png")
             title = f"{detectors[0].strategy}: {title}"
-            draw_assignment(explanations[0], objects[0], title, path)
+            draw_assignment(single[0], title, path)
         print(path)
 
 

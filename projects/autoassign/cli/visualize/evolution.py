@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw a picture per object and print their names."""
-    from ...analysis.figures.evolution_figure import draw_evolutions
+    from ...analysis.figures import draw_evolutions
 
     for path in draw_evolutions(args.run_dir, args.output):
         print(path)

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw a picture per image and print their names."""
-    from ...analysis.figures.objectness_figure import draw_objectness, score_maps
+    from ...analysis.figures import draw_objectness, score_rows
     from ...data.model_inputs import map_record
     from ...data.records import class_index
 
@@ -44,13 +44,14 @@ def run(args: argparse.Namespace) -> None:
         score = detector.class_names[index]
     folder = OutputFolder(args.output)
     for record in read_images(args, detector, (), with_objects=False):
-        maps = score_maps(
+        rows = score_rows(
             detector.model,
             map_record(detector.cfg, record),
+            score,
             class_index=index,
             input_format=detector.cfg.INPUT.FORMAT,
         )
         stem = Path(record["file_name"]).stem
         path = folder.new_file(f"objectness_{stem}.png")
-        draw_objectness(maps, f"{stem}: scores before NMS", score, path)
+        draw_objectness(rows, f"{stem}: scores before NMS", path)
         print(path)

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the prior, write it to a table and draw it."""
-    from ...analysis.figures.prior_figure import (
+    from ...analysis.figures import (
         draw_priors,
         format_priors,
         read_priors,

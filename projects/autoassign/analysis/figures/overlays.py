@@ -1,4 +1,4 @@
-"""Heat maps of pyramid levels over an image; the coordinates of all axes are its pixels."""
+"""Heat maps, boxes and marks drawn over an image; the coordinates of all axes are its pixels."""
 
 from __future__ import annotations
 
@@ -10,29 +10,10 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from ...modeling.explanation import Peak
+from ...modeling import Peak
+from .style import COLORMAP
 
-__all__ = [
-    "COLORMAP",
-    "Region",
-    "draw_box",
-    "draw_heat",
-    "draw_image",
-    "draw_peak",
-    "region_of",
-    "whole",
-]
-
-COLORMAP = "viridis"
-_HEAT_ALPHA = 0.7
-_BOX_COLOUR = "#ff5a36"
-# Share of the box's longer side that is shown around it, and the least region in finest strides.
-_MARGIN = 0.2
-_LEAST_STRIDES = 6
-# Of the two sides of a region.
-_LEAST_RATIO = 0.75
-# Least and greatest height of a cell, in widths.
-_CELL_RATIOS = (0.5, 2.5)
+__all__ = ["Region", "draw_box", "draw_heat", "draw_image", "draw_peak", "region_around", "whole"]
 
 
 class Region(NamedTuple):
@@ -45,9 +26,8 @@ class Region(NamedTuple):
 
     @property
     def height_over_width(self) -> float:
-        """The shape of a cell that shows the region: with margins where that is very long."""
-        ratio = (self.y1 - self.y0) / (self.x1 - self.x0)
-        return min(max(ratio, _CELL_RATIOS[0]), _CELL_RATIOS[1])
+        """The shape of a cell for the region; bounded, a very long region gets margins."""
+        return float(np.clip((self.y1 - self.y0) / (self.x1 - self.x0), 0.5, 2.5))
 
 
 def whole(image: np.ndarray) -> Region:
@@ -55,21 +35,25 @@ def whole(image: np.ndarray) -> Region:
     return Region(0, 0, image.shape[1], image.shape[0])
 
 
-def region_of(image: np.ndarray, box: np.ndarray, finest_stride: int) -> Region:
-    """The part of the image around a box (xyxy) in which its levels can be made out."""
+def region_around(box: np.ndarray, image: np.ndarray, finest_stride: int) -> Region:
+    """The part of an (H, W, 3) image around a box (xyxy) at which its levels can be told apart.
+
+    It has a fifth of the box's longer side as a margin, at least 6 locations of the finest level
+    in each direction, and sides that do not differ by more than a quarter, within the image.
+    """
     bounds = np.array(image.shape[1::-1], float)
-    margin = _MARGIN * max(box[2] - box[0], box[3] - box[1]) + finest_stride
+    margin = 0.2 * max(box[2] - box[0], box[3] - box[1]) + finest_stride
     low = np.clip(box[:2] - margin, 0, bounds)
     high = np.clip(box[2:] + margin, 0, bounds)
-    size = np.maximum(high - low, _LEAST_STRIDES * finest_stride)
-    size = np.minimum(np.maximum(size, _LEAST_RATIO * size.max()), bounds)
-    # What is enlarged is moved into the image where it sticks out.
+    size = np.maximum(high - low, 6 * finest_stride)
+    size = np.minimum(np.maximum(size, 0.75 * size.max()), bounds)
+    # Move the enlarged region into the image.
     low = np.clip((low + high - size) / 2, 0, bounds - size)
     return Region(*low.tolist(), *(low + size).tolist())
 
 
 def draw_image(axes: Axes, image: np.ndarray, region: Region, *, grey: bool = True) -> None:
-    """Show this part of an RGB image, pale and grey if heat is to lie on it."""
+    """Draw a part of an RGB image; pale and grey below a heat map."""
     height, width = image.shape[:2]
     if grey:
         image = 70 + 0.7 * image.mean(axis=2)
@@ -83,14 +67,14 @@ def draw_image(axes: Axes, image: np.ndarray, region: Region, *, grey: bool = Tr
 def draw_heat(
     axes: Axes, level: np.ndarray, stride: int, offset: float, greatest: float
 ) -> AxesImage:
-    """Lay the (Hi, Wi) values of a level over the image, each a square around its location.
+    """Draw the (Hi, Wi) values of a level over the image, each as a square around its location.
 
     Args:
         axes: with the image and its limits.
-        level: the values, 0 or more; NaN is left free.
+        level: the values, at least 0; NaN is transparent.
         stride: of the level in pixels.
-        offset: of its first location, in strides.
-        greatest: the value of the brightest colour.
+        offset: place of its first location, in strides.
+        greatest: the value of the brightest color.
     """
     limits = axes.get_xlim(), axes.get_ylim()
     height, width = level.shape
@@ -101,7 +85,7 @@ def draw_heat(
         cmap=COLORMAP,
         vmin=0,
         vmax=greatest if greatest > 0 else 1,
-        alpha=_HEAT_ALPHA,
+        alpha=0.7,
         interpolation="nearest",
     )
     axes.set(xlim=limits[0], ylim=limits[1])
@@ -112,7 +96,7 @@ def draw_box(axes: Axes, box: np.ndarray) -> None:
     """Outline a box (xyxy)."""
     x0, y0, x1, y1 = box.tolist()
     axes.add_patch(
-        Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=_BOX_COLOUR, linewidth=1.5)
+        Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="#ff5a36", linewidth=1.5)
     )
 
 

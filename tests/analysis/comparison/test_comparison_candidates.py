@@ -2,9 +2,11 @@ import pytest
 from comparison_files import write_config
 from narrow_model import NARROW
 
-from autoassign.analysis.comparison.conditions import load_candidates
+from autoassign.analysis.comparison.candidates import load_candidates
 from autoassign.analysis.comparison.preflight import check_trainable
+from autoassign.config import LABEL_ASSIGNMENT_REGISTRY
 from autoassign.data.shapes import generate_shapes
+from autoassign.modeling.assignment import FCOS
 
 FIRST = "SOLVER: {BASE_LR: 0.1}\nMODEL: {EMA: {DECAY: 0.5}, POINT_HEAD: {NUM_CONVS: 3}}\n"
 SECOND = """
@@ -17,8 +19,8 @@ INPUT: {FORMAT: "RGB", MIN_SIZE_TEST: 64}
 def test_data_and_schedule_are_the_first_ones_and_the_model_each_ones_own(tmp_path):
     files = [write_config(tmp_path, "first", FIRST), write_config(tmp_path, "second", SECOND)]
     first, second = load_candidates(files, [])
-    assert first.replaced == {}
-    assert second.replaced == {
+    assert first.overridden == {}
+    assert second.overridden == {
         "SOLVER.BASE_LR": 0.2,
         "SOLVER.WARMUP_METHOD": "constant",
         "MODEL.EMA.DECAY": 0.9,
@@ -38,7 +40,7 @@ def test_options_apply_to_all(tmp_path):
     files = [write_config(tmp_path, "first", FIRST), write_config(tmp_path, "second", SECOND)]
     first, second = load_candidates(files, ["SOLVER.BASE_LR", "0.3"])
     assert first.cfg.SOLVER.BASE_LR == second.cfg.SOLVER.BASE_LR == 0.3
-    assert "SOLVER.BASE_LR" not in second.replaced
+    assert "SOLVER.BASE_LR" not in second.overridden
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_a_missing_file(tmp_path):
 def test_two_files_of_one_name(tmp_path):
     (tmp_path / "other").mkdir()
     files = [write_config(tmp_path, "a"), write_config(tmp_path / "other", "a")]
-    with pytest.raises(ValueError, match="would both be called a"):
+    with pytest.raises(ValueError, match="are both called a"):
         load_candidates(files, [])
 
 
@@ -129,3 +131,41 @@ MODEL:
     opts = [str(x) for x in (*NARROW, "TEST.EVOLUTION.ENABLED", True)]
     with pytest.raises(ValueError, match=r"retinanet\.yaml: .*a RetinaNet does not explain"):
         check_trainable(load_candidates([shapes_config, retinanet], opts))
+
+
+def test_one_config_with_several_strategies(tmp_path):
+    file = write_config(tmp_path, "base", 'MODEL: {LABEL_ASSIGNMENT: {NAME: "DSLA"}}')
+    candidates = load_candidates([file], ["SOLVER.BASE_LR", "0.5"], ["FCOS", "ATSS"])
+    assert [x.name for x in candidates] == ["FCOS", "ATSS"]
+    assert [x.cfg.MODEL.LABEL_ASSIGNMENT.NAME for x in candidates] == ["FCOS", "ATSS"]
+    for candidate in candidates:
+        assert candidate.file == file
+        assert candidate.cfg.SOLVER.BASE_LR == 0.5
+        assert candidate.overridden == {}
+
+
+def test_all_strategies_begin_with_that_of_the_config(tmp_path):
+    file = write_config(tmp_path, "base", 'MODEL: {LABEL_ASSIGNMENT: {NAME: "DSLA"}}')
+    names = [x.name for x in load_candidates([file], [], "all")]
+    assert [x.name for x in load_candidates([file], [], ["all"])] == names
+    assert names[0] == "DSLA"
+    assert sorted(names) == sorted(name for name, _ in LABEL_ASSIGNMENT_REGISTRY)
+
+
+def test_a_strategy_brings_its_head_options_unless_they_are_given(tmp_path, monkeypatch):
+    options = {"LOCATION_OFFSET": 0.5, "PRIOR_PROB": 0.3}
+    monkeypatch.setattr(FCOS, "head_options", options)
+    file = write_config(tmp_path, "base")
+    (fcos,) = load_candidates([file], ["MODEL.POINT_HEAD.PRIOR_PROB", "0.2"], ["FCOS"])
+    head = fcos.cfg.MODEL.POINT_HEAD
+    assert (head.LOCATION_OFFSET, head.PRIOR_PROB) == (0.5, 0.2)
+
+
+def test_wrong_strategies_are_refused(tmp_path):
+    files = [write_config(tmp_path, name) for name in "ab"]
+    with pytest.raises(ValueError, match="no label assignment 'Nobody'; it may be one of"):
+        load_candidates(files[:1], [], ["Nobody"])
+    with pytest.raises(ValueError, match="--strategies needs one --config-file, not 2"):
+        load_candidates(files, [], ["FCOS"])
+    with pytest.raises(ValueError, match="are both called FCOS"):
+        load_candidates(files[:1], [], ["FCOS", "FCOS"])

@@ -1,0 +1,123 @@
+"""The configs of a comparison, under the conditions of the first one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from ...config import (
+    LABEL_ASSIGNMENT_REGISTRY,
+    find_config,
+    flatten_options,
+    load_config,
+    normalize_opts,
+)
+
+__all__ = ["Candidate", "load_candidates"]
+
+# What all candidates take from the first one, besides MODEL.EMA.
+_SHARED_SECTIONS = ("DATASETS", "INPUT", "DATALOADER", "SOLVER", "TEST")
+# Set for every trial.
+_RESERVED = ("OUTPUT_DIR", "SEED")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the configs that are compared.
+
+    Attributes:
+        name: its label in tables and charts, and the folder of its trials.
+        file: the path of its config file.
+        cfg: the config to train.
+        overridden: options of the file, and their values there, that the first config overrides.
+    """
+
+    name: str
+    file: str
+    cfg: CfgNode
+    overridden: dict[str, Any]
+
+
+def load_candidates(
+    config_files: Sequence[str], opts: Sequence[str], strategies: Sequence[str] | str = ()
+) -> list[Candidate]:
+    """Load every config and give it the conditions of the first one.
+
+    Args:
+        config_files: paths, or names of configs that the package ships.
+        opts: KEY VALUE or KEY=VALUE, for all of them.
+        strategies: label assignments to train the only config file with, each with the head
+            options that it recommends; "all" for all that are registered, that of the config
+            first.
+
+    Raises:
+        FileNotFoundError: a config file is missing.
+        ValueError: a file, an option or a strategy is wrong, or two candidates have one name.
+    """
+    opts = normalize_opts(opts)
+    for key in opts[::2]:
+        if key in _RESERVED:
+            raise ValueError(f"{key} is set for every run (--output, --seeds): leave it out")
+    files = [find_config(file) for file in config_files]
+    if strategies:
+        if len(files) != 1:
+            raise ValueError(f"--strategies needs one --config-file, not {len(files)}")
+        names = _strategy_names(strategies, load_config(files[0], opts))
+        files *= len(names)
+        configs = [load_config(files[0], [*_recipe(name), *opts]) for name in names]
+    else:
+        names = [Path(file).stem for file in files]
+        configs = [load_config(file, opts) for file in files]
+    _check_names(names, files)
+    overridden = [_share_conditions(cfg, configs[0]) for cfg in configs]
+    return [Candidate(*fields) for fields in zip(names, files, configs, overridden, strict=True)]
+
+
+def _strategy_names(strategies: Sequence[str] | str, cfg: CfgNode) -> list[str]:
+    registered = [name for name, _ in LABEL_ASSIGNMENT_REGISTRY]
+    if strategies == "all" or list(strategies) == ["all"]:
+        return sorted(registered, key=lambda name: name != cfg.MODEL.LABEL_ASSIGNMENT.NAME)
+    for name in strategies:
+        if name not in registered:
+            raise ValueError(
+                f"there is no label assignment {name!r}; it may be one of: {', '.join(registered)}"
+            )
+    return list(strategies)
+
+
+def _recipe(strategy: str) -> list[Any]:
+    """KEY VALUE pairs that choose a strategy and the head options that it recommends."""
+    options = LABEL_ASSIGNMENT_REGISTRY.get(strategy).head_options
+    pairs = [("MODEL.LABEL_ASSIGNMENT.NAME", strategy)]
+    pairs += [(f"MODEL.POINT_HEAD.{key}", value) for key, value in options.items()]
+    return [item for pair in pairs for item in pair]
+
+
+def _check_names(names: Sequence[str], files: Sequence[str]) -> None:
+    for name, file in zip(names, files, strict=True):
+        if name.startswith("."):
+            raise ValueError(f"{file} starts with a dot: rename a copy of it")
+        same = [other for other, its_file in zip(files, names, strict=True) if its_file == name]
+        if len(same) > 1:
+            raise ValueError(f"{' and '.join(same)} are both called {name}: rename a copy of one")
+
+
+def _share_conditions(cfg: CfgNode, first: CfgNode) -> dict[str, Any]:
+    """Replace the shared options of ``cfg`` by those of ``first``.
+
+    Returns:
+        The replaced values by their keys.
+    """
+    own = flatten_options(cfg)
+    # The order of the channels belongs to MODEL.WEIGHTS and MODEL.PIXEL_MEAN.
+    input_format = cfg.INPUT.FORMAT
+    for section in _SHARED_SECTIONS:
+        cfg[section] = first[section].clone()
+    cfg.MODEL.EMA = first.MODEL.EMA.clone()
+    cfg.INPUT.FORMAT = input_format
+    used = flatten_options(cfg)
+    return {key: value for key, value in own.items() if value != used[key]}

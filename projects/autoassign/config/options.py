@@ -1,0 +1,17 @@
+"""A config as a flat list of its options."""
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["flatten_options"]
+
+
+def flatten_options(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a config, or of nested dicts, by their dotted keys."""
+    options: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            options |= flatten_options(value, f"{prefix}{key}.")
+        else:
+            options[f"{prefix}{key}"] = value
+    return options
