@@ -1,8 +1,9 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
+from detectron2.modeling.box_regression import Box2BoxTransform
 
-from autoassign.modeling import ExtraOutput, PointHead
+from autoassign.modeling import ExtraOutput, PointHead, decode, make_grid
 
 STRIDES = (8, 16, 32)
 
@@ -204,3 +205,19 @@ def test_only_the_last_convolution_of_each_tower_is_deformable_and_learns_its_sh
 def test_a_value_that_is_not_allowed_is_an_error_that_names_the_option(changes, message):
     with pytest.raises(ValueError, match=message):
         head(**changes)
+
+
+def test_boxes_relative_to_anchors_are_those_of_detectron2():
+    """The anchor of a location is the square of 8 strides on it; its weights are (10, 10, 5, 5)."""
+    model = head(num_convs=0, norm="", box_activation="anchor")
+    with torch.no_grad():
+        model.box_pred.weight.normal_(std=0.3)
+    predictions = model(features())
+    raw = torch.cat([model.box_pred(x)[0].flatten(1) for x in features()], dim=1).T
+    sizes = tuple(tuple(x.shape[2:]) for x in features())
+    grid = make_grid(STRIDES, sizes, torch.device("cpu"), 0.0)
+    half = 4 * grid.level_strides[grid.location_levels, None]
+    anchors = torch.cat((grid.locations - half, grid.locations + half), dim=1)
+    expected = Box2BoxTransform(weights=(10, 10, 5, 5)).apply_deltas(raw, anchors)
+    boxes = decode(predictions.ltrb[0], grid.locations)
+    torch.testing.assert_close(boxes, expected, rtol=1e-5, atol=1e-3)

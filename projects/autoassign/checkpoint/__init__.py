@@ -1,18 +1,33 @@
-"""Reading and writing of weights."""
+"""Reading, writing and conversion of weights."""
 
 from .checkpointer import PointCheckpointer, nonfinite_tensors
+from .conversion import STYLES, convert_checkpoint, to_mmdetection
 from .description import CheckpointDescription
 from .resuming import find_checkpoint, peek
 from .strictness import Strictness
-from .weight_files import local_weight_file, read_weight_file
+from .weight_files import (
+    check_weight_suffix,
+    local_weight_file,
+    read_weight_file,
+    write_weight_file,
+)
+from .zoo import PUBLISHED, check_published, zoo_weights
 
 __all__ = [
+    "PUBLISHED",
+    "STYLES",
     "CheckpointDescription",
     "PointCheckpointer",
     "Strictness",
+    "check_published",
+    "check_weight_suffix",
+    "convert_checkpoint",
     "find_checkpoint",
     "local_weight_file",
     "nonfinite_tensors",
     "peek",
     "read_weight_file",
+    "to_mmdetection",
+    "write_weight_file",
+    "zoo_weights",
 ]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pickle
 import re
 import tarfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.utils.file_io import PathManager
 
+from ..config import replacing
 from .restricted_pickle import INERT_GLOBALS, ForbiddenGlobalError, load_arrays, unwrap
+from .safetensors_files import read_safetensors, write_safetensors
 
-__all__ = ["local_weight_file", "read_weight_file"]
+__all__ = ["check_weight_suffix", "local_weight_file", "read_weight_file", "write_weight_file"]
 
 # torch.save's older files begin with the pickled number 0x1950a86a20f9469cfc6c.
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -97,6 +99,29 @@ def read_weight_file(path: str | os.PathLike[str], *, trust: bool = False) -> di
     return checkpoint
 
 
+def write_weight_file(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint of weights and plain values as .pth or .safetensors.
+
+    Raises:
+        ValueError: the file has another suffix.
+        ImportError: the package safetensors is needed and not installed.
+        OSError: the file cannot be written; one that was there before is as it was.
+    """
+    path = Path(path)
+    check_weight_suffix(path)
+    with replacing(path) as unfinished:
+        if path.suffix == ".pth":
+            torch.save(checkpoint, unfinished)
+        else:
+            write_safetensors(unfinished, checkpoint)
+
+
+def check_weight_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise a ValueError unless a file to be written is called .pth or .safetensors."""
+    if Path(path).suffix not in (".pth", ".safetensors"):
+        raise ValueError(f"{path}: weights are written as .pth or .safetensors")
+
+
 _Reader = Callable[[str, bool], Any]
 
 
@@ -157,17 +182,7 @@ def _read_pickle(path: str, trust: bool) -> Any:
 
 
 def _read_safetensors(path: str, trust: bool) -> Any:
-    try:
-        import safetensors
-    except ImportError as error:
-        raise ImportError("safetensors is not installed: pip install safetensors") from error
-    with safetensors.safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        model = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    checkpoint: dict[str, Any] = {"model": model}
-    if "autoassign" in metadata:
-        checkpoint["autoassign"] = json.loads(metadata["autoassign"])
-    return checkpoint
+    return read_safetensors(path)
 
 
 def _as_checkpoint(content: Any) -> dict[str, Any] | None:

@@ -45,7 +45,8 @@ def _add_model_options(model: CN) -> None:
     # Class probability every location starts with.
     model.POINT_HEAD.PRIOR_PROB = 0.02
     # Distances are "relu": ReLU(scale · convolution), in strides; "exp": exp(scale ·
-    # convolution), in pixels.
+    # convolution), in pixels. "anchor": shift and size relative to a square of 8 strides, which
+    # weights of ATSS from MMDetection need.
     model.POINT_HEAD.BOX_ACTIVATION = "relu"
     # Start value of the box predictor's bias: strides, or with "exp" the logarithm of pixels.
     model.POINT_HEAD.BOX_BIAS = 4.0

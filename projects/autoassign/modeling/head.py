@@ -19,9 +19,14 @@ from .predictions import ExtraOutput, Predictions
 __all__ = ["PointHead"]
 
 _OBJECTNESS = ("none", "implicit", "explicit")
-_BOX_ACTIVATIONS = ("relu", "exp")
+_BOX_ACTIVATIONS = ("relu", "exp", "anchor")
 # Clamp so that box areas do not overflow float32.
 _MAX_LOG_PIXELS = math.log(1e5)
+# With "anchor": the side of the anchors in strides, what shifts and logarithms of sizes are
+# multiplied by, and the largest such logarithm, as detectron2 and MMDetection have them.
+_ANCHOR_SIDE = 8
+_SHIFT_WEIGHT, _LOG_SIZE_WEIGHT = 0.1, 0.2
+_MAX_LOG_SIZE = math.log(1000 / 16)
 # Names of get_norm whose layers may be shared by all levels.
 _NORMS = ("", "GN", "LN", "FrozenBN")
 
@@ -30,7 +35,8 @@ class PointHead(nn.Module):
     """Two towers shared over the levels; class logits, distances, objectness, extra outputs.
 
     The class logits come from one tower, all others from the other one. Distances in pixels are
-    ReLU(scale of the level · convolution) · stride, or exp(scale of the level · convolution).
+    ReLU(scale of the level · convolution) · stride, or exp(scale of the level · convolution). Or
+    the convolution predicts boxes relative to anchors, as ATSS's published weights do.
     """
 
     @configurable
@@ -61,7 +67,7 @@ class PointHead(nn.Module):
             prior_prob: class probability every location starts with.
             box_bias: bias of the box predictor at the start: strides with "relu", the logarithm
                 of pixels with "exp".
-            box_activation: "relu" or "exp".
+            box_activation: "relu", "exp" or "anchor".
             objectness: "none", or a logit that a target supervises ("explicit") or that none
                 does ("implicit").
             extra_outputs: what the label assignment asks for besides.
@@ -149,6 +155,12 @@ class PointHead(nn.Module):
         at_least_float32 = torch.promote_types(scaled.dtype, torch.float32)
         if self.box_activation == "exp":
             return scaled.to(at_least_float32).clamp(max=_MAX_LOG_PIXELS).exp()
+        if self.box_activation == "anchor":
+            shift, log_size = scaled.to(at_least_float32).split(2, dim=1)
+            shift = shift * (_SHIFT_WEIGHT * _ANCHOR_SIDE * stride)
+            log_size = (log_size * _LOG_SIZE_WEIGHT).clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE)
+            half_size = log_size.exp() * (_ANCHOR_SIDE * stride / 2)
+            return torch.cat((half_size - shift, half_size + shift), dim=1)
         return F.relu(scaled).to(at_least_float32) * stride
 
 

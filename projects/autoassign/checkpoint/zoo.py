@@ -1,0 +1,153 @@
+"""Published weights: where they are, and a mirror of converted ones.
+
+``autoassign://COCO-Detection/autoassign_R_50_FPN_1x.yaml`` names the weights of a shipped config
+wherever a weight file is expected. They are looked for in the mirror, a folder or an address that
+the environment variable AUTOASSIGN_MODEL_ZOO names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.utils.file_io import PathHandler, PathManager
+
+from ..config import get_config_file
+
+__all__ = ["MIRROR_VARIABLE", "PUBLISHED", "PublishedWeights", "check_published", "zoo_weights"]
+
+MIRROR_VARIABLE = "AUTOASSIGN_MODEL_ZOO"
+_PREFIX = "autoassign://"
+_SUFFIXES = (".pth", ".safetensors")
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """Weights that another project publishes in its own format.
+
+    Attributes:
+        source: the project.
+        url: of the file; of a page that leads to it where there is no permanent address.
+        sha256: its beginning; "" where it is not published.
+        licence: of the weights' repository; "" where it is not known.
+        box_ap: as published, on COCO val 2017.
+    """
+
+    source: str
+    url: str
+    sha256: str
+    licence: str
+    box_ap: float
+
+
+_OPENMMLAB = "https://download.openmmlab.com/mmdetection/v2.0/"
+
+# By shipped config. Nobody hosts converted ones yet.
+PUBLISHED = {
+    "COCO-Detection/autoassign_R_50_FPN_1x.yaml": PublishedWeights(
+        source="MMDetection",
+        url=f"{_OPENMMLAB}autoassign/auto_assign_r50_fpn_1x_coco/"
+        "auto_assign_r50_fpn_1x_coco_20210413_115540-5e17991f.pth",
+        sha256="5e17991f",
+        licence="Apache-2.0",
+        box_ap=40.4,
+    ),
+    "COCO-Detection/fcos_R_50_FPN_1x.yaml": PublishedWeights(
+        source="MMDetection",
+        url=f"{_OPENMMLAB}fcos/fcos_center-normbbox-centeronreg-giou_r50_caffe_fpn_gn-head_1x_coco/"
+        "fcos_center-normbbox-centeronreg-giou_r50_caffe_fpn_gn-head_1x_coco-0a0d75a8.pth",
+        sha256="0a0d75a8",
+        licence="Apache-2.0",
+        box_ap=38.7,
+    ),
+    "COCO-Detection/atss_R_50_FPN_1x.yaml": PublishedWeights(
+        source="MMDetection",
+        url=f"{_OPENMMLAB}atss/atss_r50_fpn_1x_coco/atss_r50_fpn_1x_coco_20200209-985f7bd0.pth",
+        sha256="985f7bd0",
+        licence="Apache-2.0",
+        box_ap=39.4,
+    ),
+    "COCO-Detection/dsla_R_50_FPN_1x.yaml": PublishedWeights(
+        source="DSLA's authors",
+        url="https://github.com/YonghaoHe/DSLA",
+        sha256="",
+        licence="",
+        box_ap=38.1,
+    ),
+}
+
+
+def zoo_weights(config_path: str) -> str:
+    """The file or address of a shipped config's weights in the mirror.
+
+    Args:
+        config_path: such as ``"COCO-Detection/autoassign_R_50_FPN_1x.yaml"``.
+
+    Raises:
+        FileNotFoundError: there is no such config, or the mirror is not set or lacks its weights;
+            the message says where they are published and how they are converted.
+    """
+    get_config_file(config_path)  # raises
+    stem = config_path.removesuffix(".yaml")
+    mirror = os.environ.get(MIRROR_VARIABLE, "")
+    if "://" in mirror:
+        return f"{mirror.rstrip('/')}/{stem}.pth"
+    if mirror:
+        for suffix in _SUFFIXES:
+            path = Path(mirror, stem + suffix)
+            if path.is_file():
+                return str(path)
+        problem = f"{mirror} ({MIRROR_VARIABLE}) has no {stem}.pth"
+    else:
+        problem = f"nobody hosts weights of {config_path}, and {MIRROR_VARIABLE} names no mirror"
+    raise FileNotFoundError(f"{problem}; {_how_to_get(config_path)}")
+
+
+def _how_to_get(config_path: str) -> str:
+    published = PUBLISHED.get(config_path)
+    if published is None:
+        return "none are published"
+    output = f"${MIRROR_VARIABLE}/{config_path.removesuffix('.yaml')}.pth"
+    facts = f"{published.box_ap} AP" + (f", {published.licence}" if published.licence else "")
+    command = f"`autoassign convert {published.url} {output}`"
+    if not published.sha256:
+        command = f"see {published.url}, then `autoassign convert FILE {output}`"
+    return f"{published.source} publishes some ({facts}): {command}"
+
+
+def check_published(source: str, local: str) -> None:
+    """Hold a downloaded file against the hash that its publisher gives it.
+
+    Args:
+        source: its address or name; others than those of :data:`PUBLISHED` are not checked.
+        local: the file.
+
+    Raises:
+        ValueError: it is another file.
+    """
+    name = source.rpartition("/")[2]
+    for published in PUBLISHED.values():
+        if published.sha256 and published.url.endswith(f"/{name}"):
+            found = hashlib.sha256(Path(local).read_bytes()).hexdigest()
+            if not found.startswith(published.sha256):
+                raise ValueError(
+                    f"{local} is not the file that {published.source} published as {name}: its "
+                    f"SHA-256 begins with {found[:8]}, not {published.sha256}"
+                )
+
+
+class _ZooPathHandler(PathHandler):
+    """Lets detectron2's PathManager read weights by their zoo name."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [_PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        address = zoo_weights(path.removeprefix(_PREFIX))
+        return PathManager.get_local_path(address, force=force, **kwargs)
+
+
+PathManager.register_handler(_ZooPathHandler())
