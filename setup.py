@@ -53,5 +53,9 @@ setup(
     # OpenCV comes as opencv-python or as opencv-python-headless, two packages with the same files
     # that break each other, and a requirement cannot say "either". So it is left to the user, as
     # detectron2 leaves it; this extra is for who has neither.
-    extras_require={"opencv": ["opencv-python-headless>=4.6"]},
+    extras_require={
+        "opencv": ["opencv-python-headless>=4.6"],
+        # ONNX files, and weights as .safetensors.
+        "export": ["onnx>=1.15", "onnxruntime>=1.16", "safetensors>=0.4"],
+    },
 )

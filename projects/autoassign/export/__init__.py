@@ -1,0 +1,17 @@
+"""What leaves the project: TorchScript and ONNX files, and weights with a model card."""
+
+from .comparison import OnnxComparison, compare_onnx
+from .files import write_onnx, write_torchscript
+from .folder import FORMATS, export_detector
+from .publication import Publication, publish
+
+__all__ = [
+    "FORMATS",
+    "OnnxComparison",
+    "Publication",
+    "compare_onnx",
+    "export_detector",
+    "publish",
+    "write_onnx",
+    "write_torchscript",
+]

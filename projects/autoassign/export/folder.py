@@ -1,0 +1,72 @@
+"""A folder with a detector's exported files and a script that uses them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+from .. import __version__
+from ..config import replacing
+from ..modeling import PointDetector
+from .files import write_onnx, write_torchscript
+
+__all__ = ["FORMATS", "export_detector"]
+
+FORMATS = {"onnx": write_onnx, "torchscript": write_torchscript}
+_SCRIPT = Path(__file__).with_name("detect_onnx.py")
+
+
+def export_detector(
+    model: PointDetector,
+    cfg: CfgNode,
+    class_names: Sequence[str],
+    output: str | Path,
+    *,
+    formats: Sequence[str] = tuple(FORMATS),
+    with_nms: bool = True,
+    half: bool = False,
+) -> list[Path]:
+    """Write a detector for use without this project and detectron2.
+
+    Args:
+        model: in evaluation mode; it is not changed.
+        cfg: its config; the size and the channels of images are taken from it.
+        class_names: in the detector's order.
+        output: the folder; files in it are replaced.
+        formats: of :data:`FORMATS`.
+        with_nms: the files return detections, else boxes and scores of all locations.
+        half: run the network in float16.
+
+    Returns:
+        The files: model.onnx, model.torchscript and, for ONNX with NMS, detect_onnx.py, which
+        needs NumPy, OpenCV and onnxruntime only.
+
+    Raises:
+        ImportError: a package is not installed.
+        OSError: a file cannot be written.
+    """
+    output = Path(output)
+    model = copy.deepcopy(model).cpu().eval()
+    metadata = {
+        "class_names": json.dumps(list(class_names)),
+        "input_format": cfg.INPUT.FORMAT,
+        "min_size": str(cfg.INPUT.MIN_SIZE_TEST),
+        "max_size": str(cfg.INPUT.MAX_SIZE_TEST),
+        "label_assignment": cfg.MODEL.LABEL_ASSIGNMENT.NAME,
+        "autoassign_version": __version__,
+    }
+    written = []
+    for name in formats:
+        path = output / f"model.{name}"
+        FORMATS[name](path, model, metadata, with_nms=with_nms, half=half)
+        written.append(path)
+    if "onnx" in formats and with_nms:
+        with replacing(output / _SCRIPT.name) as unfinished:
+            shutil.copyfile(_SCRIPT, unfinished)
+        written.append(output / _SCRIPT.name)
+    return written
