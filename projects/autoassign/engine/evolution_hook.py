@@ -14,7 +14,7 @@ from torch import nn
 from ..data.model_inputs import has_objects, map_record
 from ..modeling.detector import PointDetector
 from ..modeling.explanation import ImageExplanation, explain_image
-from ..runs import save_iteration, start_evolution
+from ..runs import evolution_folder, save_iteration, start_evolution
 
 __all__ = ["EvolutionRecorder", "check_evolution_options"]
 
@@ -54,7 +54,7 @@ class EvolutionRecorder(HookBase):
         check_evolution_options(cfg, model)
         self._cfg = cfg
         self._model = cast(PointDetector, model)  # checked
-        self._folder = Path(cfg.OUTPUT_DIR) / "evolution"
+        self._folder = evolution_folder(cfg.OUTPUT_DIR)
         self._inputs: list[tuple[dict[str, Any], int]] = []  # with the index of the object
 
     def before_train(self) -> None:

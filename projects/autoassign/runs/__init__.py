@@ -7,7 +7,13 @@ from .detector import (
     load_detector_from_config,
     load_trained_config,
 )
-from .evolution import Evolution, load_evolutions, save_iteration, start_evolution
+from .evolution import (
+    Evolution,
+    evolution_folder,
+    load_evolutions,
+    save_iteration,
+    start_evolution,
+)
 from .folder import TrainedRun, evaluation_folder
 from .metrics import METRICS, Metrics, iterations_done, metric_prefix, read_metrics, repair_metrics
 from .weights import check_weights_exist
@@ -21,6 +27,7 @@ __all__ = [
     "check_weights_exist",
     "class_metadata",
     "evaluation_folder",
+    "evolution_folder",
     "iterations_done",
     "load_detector",
     "load_detector_from_config",

@@ -32,7 +32,7 @@ def class_metadata(
     Args:
         cfg: the detector's config.
         num_classes: of the detector.
-        class_names: the names in the detector's order, whatever else says.
+        class_names: the names in the detector's order.
         description: of the checkpoint that the detector's weights come from.
 
     Returns:

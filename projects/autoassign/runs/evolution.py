@@ -16,7 +16,13 @@ import numpy as np
 from ..config import replacing
 from ..modeling import ImageExplanation, ObjectMaps, Peak
 
-__all__ = ["Evolution", "load_evolutions", "save_iteration", "start_evolution"]
+__all__ = [
+    "Evolution",
+    "evolution_folder",
+    "load_evolutions",
+    "save_iteration",
+    "start_evolution",
+]
 
 _OBJECTS = "objects.npz"
 _READ_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -40,6 +46,11 @@ class Evolution:
     def level_shares(self) -> np.ndarray:
         """(iterations, L) share of each level in the primary map."""
         return np.stack([x.objects[0].level_shares for x in self.explanations])
+
+
+def evolution_folder(output_dir: str | Path) -> Path:
+    """Where a training with ``TEST.EVOLUTION`` keeps its maps, in its ``OUTPUT_DIR``."""
+    return Path(output_dir) / "evolution"
 
 
 def start_evolution(

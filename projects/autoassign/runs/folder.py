@@ -78,11 +78,6 @@ class TrainedRun:
         return self.folder / "metrics.json"
 
     @property
-    def evolution_folder(self) -> Path:
-        """Where ``TEST.EVOLUTION`` keeps its maps."""
-        return self.folder / "evolution"
-
-    @property
     def weights(self) -> Path | None:
         """The final weights, else the best ones, else those of the last checkpoint, else None.
 

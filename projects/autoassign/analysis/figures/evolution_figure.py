@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ...runs import Evolution, load_evolutions
+from ...runs import Evolution, evolution_folder, load_evolutions
 from .map_rows import draw_map_rows, object_row, rows_size
 from .style import COLORMAP, literal, save_figure
 
@@ -34,7 +34,7 @@ def draw_evolutions(run_dir: str | Path, folder: str | Path | None = None) -> li
     Raises:
         FileNotFoundError, ValueError: as :func:`load_evolutions`.
     """
-    recorded = Path(run_dir) / "evolution"
+    recorded = evolution_folder(run_dir)
     evolutions = load_evolutions(recorded)
     target = recorded if folder is None else Path(folder)
     paths = [target / f"evolution_{number}.png" for number in range(len(evolutions))]
