@@ -64,8 +64,8 @@ def test_torchrun_trains_with_two_workers(shapes, tmp_path):
         [str(x) for x in command], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "Rank of current process: 0. World size: 2" in (tmp_path / "log.txt").read_text()
-    assert "Rank of current process: 1. World size: 2" in (tmp_path / "log.txt.rank1").read_text()
+    assert "Worker 0 of 2" in (tmp_path / "log.txt").read_text()
+    assert "Worker 1 of 2" in (tmp_path / "log.txt.rank1").read_text()
     state = torch.load(tmp_path / "model_final.pth", weights_only=False)
     assert state["iteration"] == 1
     assert (tmp_path / "metrics.json").read_text().count("bbox/AP50") == 1

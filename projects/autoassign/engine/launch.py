@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import detectron2.utils.comm as comm
@@ -12,6 +16,7 @@ import torch
 import torch.distributed as dist
 from detectron2.engine import launch as detectron2_launch
 from detectron2.engine.launch import DEFAULT_TIMEOUT
+from torch.multiprocessing.spawn import ProcessExitedException
 
 __all__ = ["launch"]
 
@@ -21,6 +26,9 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
 
     Under torchrun this process is one of the workers already. Otherwise ``--num-gpus`` processes
     are started on this machine, as detectron2 does. Without CUDA there is one, on the CPU.
+
+    Raises:
+        SystemExit: a process that was started has ended itself, with the same exit status.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _join_torchrun()
@@ -31,14 +39,58 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     if not torch.cuda.is_available() and num_gpus > 1:
         print(f"No CUDA device is available: instead of {num_gpus} GPUs, one process on the CPU.")
         num_gpus = 1
-    detectron2_launch(
-        main,
-        num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    if num_gpus * args.num_machines == 1:
+        main(args)
+    else:
+        start_workers(main, args, num_gpus)
+
+
+def start_workers(
+    main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, num_workers: int
+) -> None:
+    """Call ``main(args)`` in new processes, which signals to this one are left to.
+
+    Args:
+        main: a function of a module.
+        args: with ``num_machines``, ``machine_rank`` and ``dist_url``.
+        num_workers: processes on this machine.
+
+    Raises:
+        SystemExit: see :func:`launch`.
+    """
+    with _signals_left_to_workers():
+        try:
+            detectron2_launch(
+                main,
+                num_workers,
+                num_machines=args.num_machines,
+                machine_rank=args.machine_rank,
+                dist_url=args.dist_url,
+                args=(args,),
+            )
+        except ProcessExitedException as error:
+            code = error.exit_code
+            raise SystemExit(code if code >= 0 else 128 - code) from error
+
+
+@contextmanager
+def _signals_left_to_workers() -> Iterator[None]:
+    """Without it, this process would end before them."""
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+
+    handlers = {
+        # A terminal sends SIGINT to the workers, too.
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda number, frame: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, forward),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _join_torchrun() -> None:

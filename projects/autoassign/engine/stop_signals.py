@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from detectron2.utils import comm
+
 __all__ = ["StopSignals", "TrainingStopped"]
 
 
@@ -28,8 +30,8 @@ class TrainingStopped(KeyboardInterrupt):
 class StopSignals:
     """While this context is active, the first SIGINT or SIGTERM asks for a stop.
 
-    A second one raises KeyboardInterrupt at once. Outside the main thread of a process, which alone
-    may handle signals, the context does nothing.
+    A SIGINT after that raises KeyboardInterrupt at once. Outside the main thread of a process,
+    which alone may handle signals, the context does nothing.
 
     Attributes:
         received: the number of the signal; None before there is one.
@@ -70,9 +72,11 @@ class StopSignals:
         is_first = self.received is None
         if is_first:
             self.received = number
-            # Unlike print(), os.write() may interrupt another print().
-            text = f"\n{signal.Signals(number).name}: stopping with a checkpoint; again: at once\n"
-            os.write(2, text.encode())
             self._on_signal()
-        if self._raises or not is_first:
+            if comm.is_main_process():
+                # Unlike print(), os.write() may interrupt another print().
+                name = signal.Signals(number).name
+                os.write(2, f"\n{name}: stopping with a checkpoint; Ctrl-C: at once\n".encode())
+        # Launchers send SIGTERM to the other workers as soon as one has stopped.
+        if self._raises if is_first else number == signal.SIGINT:
             raise KeyboardInterrupt

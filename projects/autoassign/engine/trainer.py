@@ -200,6 +200,8 @@ class Trainer(DefaultTrainer):
     def after_step(self) -> None:
         super().after_step()
         if self._trainer.should_stop:
+            self._save_unless_saved(self.iter)
+            comm.synchronize()  # a worker that ends makes launchers end the others
             self._stop(self.iter)
 
     def state_dict(self) -> dict[str, Any]:
@@ -214,25 +216,26 @@ class Trainer(DefaultTrainer):
         except (KeyboardInterrupt, RuntimeError):
             if self._signals.received is None:
                 raise
+            self._save_unless_saved(self.storage.iter)
             self._stop(self.storage.iter)
         self._last_eval_results = results
         if comm.is_main_process():
             show_evaluation(min(self.storage.iter + 1, self.max_iter), results)
         return results
 
-    def _stop(self, iteration: int) -> None:
-        """End the training after this iteration, whose checkpoint is written if it is not yet."""
+    def _save_unless_saved(self, iteration: int) -> None:
         done = iteration + 1
-        if (
-            done > self.start_iter
-            and done % self.cfg.SOLVER.CHECKPOINT_PERIOD
-            and done < self.max_iter
-        ):
+        is_new = self.start_iter < done < self.max_iter
+        if is_new and done % self.cfg.SOLVER.CHECKPOINT_PERIOD:
             self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+
+    def _stop(self, iteration: int) -> None:
+        """End the training after this iteration, whose checkpoint is written."""
         number = self._signals.received or signal.SIGTERM
         raise TrainingStopped(
-            f"Stopped by {signal.Signals(number).name} after {min(done, self.max_iter)} of "
-            f"{self.max_iter} iterations. {self._last_checkpoint()}",
+            f"Stopped by {signal.Signals(number).name} after "
+            f"{min(iteration + 1, self.max_iter)} of {self.max_iter} iterations. "
+            f"{self._last_checkpoint()}",
             number,
         )
 
