@@ -10,12 +10,18 @@ The arguments are those of detectron2's training script. torchrun can start it t
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
+import sys
 from typing import Any
 
 from .arguments import add_import_argument, add_launch_arguments, add_options_argument
+from .endings import EXPLAINED, explain
 from .imports import import_modules
 
-__all__ = ["add_arguments", "main", "run"]
+__all__ = ["NEEDS_ARGUMENTS", "add_arguments", "main", "run"]
+
+NEEDS_ARGUMENTS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +45,43 @@ def run(args: argparse.Namespace) -> None:
     """Train, or evaluate with ``--eval-only``, in the processes that the arguments ask for."""
     from ..engine import launch
 
+    if not args.config_file and not args.eval_only:
+        raise ValueError(
+            "give --config-file: a path, or a config of the package such as "
+            "quickstart/autoassign_shapes.yaml"
+        )
     launch(_worker, args)
 
 
 def _worker(args: argparse.Namespace) -> dict[str, Any] | None:
-    import_modules()  # in each process that launch has started
-    return main(args)
+    import detectron2.utils.comm as comm
+
+    from ..engine import TrainingStopped
+
+    prog = args.prog if comm.is_main_process() else f"{args.prog}, worker {comm.get_rank()}"
+    # Here, because what a process that launch has started raises would end in a traceback.
+    try:
+        import_modules()
+        return main(args)
+    except TrainingStopped as stopped:
+        if comm.is_main_process():
+            print(f"{stopped}\n{_resume_command()}", file=sys.stderr)
+        raise SystemExit(stopped.exit_code) from stopped
+    except EXPLAINED as error:
+        raise SystemExit(explain(error, prog, debug=args.debug)) from error
+
+
+def _resume_command() -> str:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return "The same torchrun command with --resume goes on."
+    program, *arguments = sys.argv
+    words = [os.path.basename(program)]
+    if program.endswith("__main__.py"):
+        words = ["python", "-m", "autoassign"]
+    elif program.endswith(".py"):
+        words = ["python", program]
+    flag = [] if "--resume" in arguments else ["--resume"]
+    return f"To go on: {shlex.join([*words, *arguments, *flag])}"
 
 
 def main(args: argparse.Namespace) -> dict[str, Any] | None:

@@ -6,17 +6,14 @@ import argparse
 import difflib
 import importlib
 import sys
-import traceback
 from collections.abc import Sequence
 
 from .. import __version__
 from .arguments import parse_arguments
+from .endings import EXPLAINED, explain
 from .imports import import_modules
 
-__all__ = ["INTERRUPTED", "VERBS", "main"]
-
-# Shells' exit status of a program that SIGINT ended: 128 and the signal's number.
-INTERRUPTED = 130
+__all__ = ["VERBS", "main"]
 
 # Each verb with its module here, which is imported only when the verb is called, and its help. A
 # module has add_arguments(parser) and run(args), which returns an exit status or None for 0.
@@ -50,11 +47,11 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "") -> int:
         prog: name of the program in messages, by default "autoassign" and the verb.
 
     Returns:
-        The exit status of the verb; 130 after Ctrl-C.
+        The exit status of the verb.
 
     Raises:
-        SystemExit: after a sentence on stderr, with status 2 if the arguments, files or options
-            are wrong, 1 if a training diverges; with 0 for ``--help``.
+        SystemExit: with status 0 for ``--help``, else see :func:`~autoassign.cli.endings.explain`;
+            with 2 if the arguments are wrong.
     """
     verb, words = _find_verb(list(sys.argv[1:] if argv is None else argv))
     module = importlib.import_module(f".{VERBS[verb][0]}", __package__)
@@ -64,20 +61,18 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "") -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
+    if not words and getattr(module, "NEEDS_ARGUMENTS", False):
+        parser.print_usage(sys.stderr)
+        parser.exit(2)
     parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
     args = parse_arguments(parser, words)
+    args.prog = parser.prog
     try:
         if hasattr(args, "imports"):
             import_modules(args.imports)
         return module.run(args) or 0
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "interrupted", file=sys.stderr)
-        return getattr(stop, "exit_code", INTERRUPTED)  # that of a TrainingStopped
-    except (FloatingPointError, ImportError, OSError, ValueError) as error:
-        if args.debug:
-            traceback.print_exc()
-        status = 1 if isinstance(error, FloatingPointError) else 2
-        parser.exit(status, f"{parser.prog}: error: {_sentence(error)}\n")
+    except EXPLAINED as error:
+        raise SystemExit(explain(error, parser.prog, debug=args.debug)) from error
 
 
 def _find_verb(words: list[str]) -> tuple[str, list[str]]:
@@ -114,11 +109,3 @@ def _overview(prefix: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"autoassign {__version__}")
     return parser
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return f"{error}; `autoassign doctor` checks the installation"
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)

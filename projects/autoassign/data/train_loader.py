@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -80,10 +82,18 @@ class _SeededSamples(Dataset):
         return self._dataset[index]
 
 
-def _ignore_stop_signals(worker_id: int) -> None:
-    # Ctrl-C and clusters signal all processes, but the training decides when its loaders end.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _leave_signals_to_training(worker_id: int) -> None:
+    """Ctrl-C and clusters signal all processes, but the training decides when its loaders end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_training, daemon=True).start()
+
+
+def _end_with_training() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def build_train_loader(
@@ -125,5 +135,5 @@ def build_train_loader(
         batch_sampler=TrainingBatches(arguments["sampler"], batch_size, groups),
         num_workers=arguments["num_workers"],
         collate_fn=trivial_batch_collator,
-        worker_init_fn=_ignore_stop_signals,
+        worker_init_fn=_leave_signals_to_training,
     )

@@ -8,6 +8,7 @@ import logging
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -43,21 +44,31 @@ def set_up_logging(output_dir: str) -> None:
         setup_logger(output_dir, distributed_rank=rank, name=name, configure_stdout=False)
         log = logging.getLogger(name)
         if rank == 0 and not any(isinstance(x, _ConsoleHandler) for x in log.handlers):
-            log.addHandler(
-                _ConsoleHandler(logging.INFO if name == "autoassign" else logging.WARNING)
-            )
+            log.addHandler(_ConsoleHandler())
+    # Collecting the environment asks it for CUDA, and AMPTrainer uses the old names.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", r"`torch\.cuda\.amp\.", FutureWarning)
+
+
+def _is_for_console(record: logging.LogRecord) -> bool:
+    if record.exc_info:  # the command line says in one sentence what went wrong
+        return False
+    if record.levelno >= logging.WARNING:
+        return True
+    # The tables of an evaluation are shortened to one.
+    own = record.name.startswith("autoassign.") and "evaluation" not in record.name
+    return own and record.levelno >= logging.INFO
 
 
 class _ConsoleHandler(logging.Handler):
     """Prints above a progress bar, if there is one."""
 
-    def __init__(self, level: int) -> None:
-        super().__init__(level)
+    def __init__(self) -> None:
+        super().__init__()
+        self.addFilter(_is_for_console)
         self._stream = sys.stdout  # also while print() is redirected
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info:  # the command line says in one sentence what went wrong
-            return
         prefix = f"{record.levelname}: " if record.levelno >= logging.WARNING else ""
         tqdm.write(prefix + record.getMessage(), file=self._stream)
         self._stream.flush()

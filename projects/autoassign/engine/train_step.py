@@ -55,10 +55,6 @@ class FiniteTrainer(SimpleTrainer):
         """Whether training is to end after the current step, the same in all workers."""
         return self._stop_requested if comm.get_world_size() == 1 else self._stop_agreed
 
-    def end_loading(self) -> None:
-        """End the loading processes; an iterator that is left to the interpreter's end may hang."""
-        self._data_loader_iter_obj = None
-
     def _remember_file_names(self, model: nn.Module, args: tuple[Any, ...]) -> None:
         self._file_names = [str(x.get("file_name")) for x in args[0]]
 

@@ -108,6 +108,8 @@ class Trainer(DefaultTrainer):
         # The average comes before the hooks that evaluate and write it.
         result: list[HookBase] = [] if self._average is None else [self._average]
         result += [hooks.IterationTimer(), hooks.LRScheduler()]
+        if is_main:
+            result.append(ProgressReport())
         if cfg.TEST.PRECISE_BN.ENABLED:
             loader = self.build_train_loader(_with_options(cfg, "DATALOADER.NUM_WORKERS", 0))
             options = (cfg.TEST.EVAL_PERIOD, self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
@@ -124,7 +126,7 @@ class Trainer(DefaultTrainer):
         if cfg.TEST.EVOLUTION.ENABLED:
             result.append(EvolutionRecorder(cfg, self._model))
         if is_main:
-            result += [hooks.PeriodicWriter(self.build_writers(), period=20), ProgressReport()]
+            result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return result
 
     def build_writers(self) -> list[EventWriter]:
@@ -171,6 +173,7 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             with replacing(Path(self.cfg.OUTPUT_DIR, "config.yaml")) as file:
                 file.write_text(self.cfg.dump(), encoding="utf-8")
+        self._announce()
         batches = getattr(self.data_loader, "batch_sampler", None)
         if isinstance(batches, TrainingBatches):
             batches.start_iter = self.start_iter
@@ -179,8 +182,18 @@ class Trainer(DefaultTrainer):
                 return super().train()
         except (FloatingPointError, OSError) as error:
             raise type(error)(f"{error}. {self._last_checkpoint()}") from error
-        finally:
-            self._trainer.end_loading()
+
+    def _announce(self) -> None:
+        cfg = self.cfg
+        name = cfg.MODEL.META_ARCHITECTURE
+        if name == "PointDetector":
+            name = cfg.MODEL.LABEL_ASSIGNMENT.NAME
+        parameters = sum(x.numel() for x in self._model.parameters()) / 1e6
+        logger.info(
+            f"{name}, {parameters:.1f} M parameters, {cfg.MODEL.DEVICE}, {cfg.SOLVER.OPTIMIZER}, "
+            f"{cfg.SOLVER.IMS_PER_BATCH} images a batch; config, environment and model: "
+            f"{os.path.join(cfg.OUTPUT_DIR, 'log.txt')}"
+        )
 
     def _is_finished(self) -> bool:
         if self.start_iter < self.max_iter:
