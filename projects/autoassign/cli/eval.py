@@ -3,7 +3,7 @@
     autoassign eval --weights output/mine/model_best.pth
     autoassign eval --config-file FILE --weights FILE DATASETS.TEST "('coco_2017_val',)"
 
-The same as `train_net.py --eval-only`. The metrics and detections go to OUTPUT_DIR.
+The same as `train_net.py --eval-only`. The detections go to OUTPUT_DIR/evaluation.
 """
 
 from __future__ import annotations
