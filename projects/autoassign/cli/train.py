@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, or evaluate with ``--eval-only``, in the processes that the arguments ask for."""
+    if not args.config_file and not args.opts:
+        raise ValueError("give --config-file; --help describes the arguments")
     from ..engine import launch
 
     if not args.config_file and not args.eval_only:
