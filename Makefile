@@ -1,6 +1,6 @@
-# What each target does: `make help`.
+# `make help` lists the targets.
 
-# The Python that .venv is made with. Where it can import detectron2, its packages are used.
+# The Python that .venv is created with. If it can import detectron2, its packages are used.
 PYTHON ?= python3
 # Passed on by quickstart, test, faults and coverage.
 ARGS ?=
@@ -8,7 +8,7 @@ ARGS ?=
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 READY := $(VENV)/ready
-# One thread a process: two processes of two threads each are slower on two cores.
+# One thread per process: two processes of two threads each are slower on two cores.
 PYTEST := OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses=auto --maxprocesses=4
 
 .DEFAULT_GOAL := help
@@ -16,11 +16,11 @@ PYTEST := OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses=auto --maxpr
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
-	@echo 'PYTHON=python3.12 names the Python that $(VENV) is made with (`make clean` first to change it).'
+	@echo 'PYTHON=python3.12 chooses the Python of $(VENV) (after `make clean`).'
 
-setup: $(READY) ## make .venv with everything installed; the targets below do so themselves
+setup: $(READY) ## create .venv with everything installed; the targets below do so if needed
 
-quickstart: $(READY) ## train, evaluate and look at a small detector; ARGS="KEY VALUE ..." sets options
+quickstart: $(READY) ## train and evaluate a small detector; ARGS="KEY VALUE ..." sets options
 	$(VENV_PYTHON) tools/quickstart.py $(ARGS)
 
 test: $(READY) ## run the tests; ARGS="tests/modeling -k fallback" picks some
@@ -41,7 +41,7 @@ lint: $(READY) ## check the format, the code, the types and the imports between 
 architecture: $(READY) ## draw the picture of ARCHITECTURE.md from the imports of the code
 	$(VENV_PYTHON) tools/architecture.py
 
-doctor: $(READY) ## print versions and what works on this machine
+doctor: $(READY) ## check the installation
 	@$(VENV_PYTHON) -m autoassign doctor
 
 lock: $(READY) ## pin the newest versions that requirements/*.in allow
@@ -52,11 +52,11 @@ lock: $(READY) ## pin the newest versions that requirements/*.in allow
 	    $$list.in --output-file $$list.txt || exit 1; \
 	done
 
-clean: ## remove .venv and what the tools leave behind; output/ and datasets/ stay
+clean: ## remove .venv and temporary files; keep output/ and datasets/
 	rm -rf $(VENV) build dist *.egg-info projects/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
-# bootstrap.py needs a recent Python itself, so the version is asked for here.
+# Checked here because bootstrap.py itself needs a recent Python.
 $(READY): $(wildcard requirements/*.txt) tools/bootstrap.py
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed, $(PYTHON) is %d.%d: name another one, as in: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed, $(PYTHON) is %d.%d: choose another, as in: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) tools/bootstrap.py $(VENV)
 	@touch $@

@@ -7,7 +7,7 @@ SOURCE = "projects/autoassign"
 
 
 def version() -> str:
-    """The package's version, read without importing it: its dependencies may not be there yet."""
+    """The package's version, read without importing it: dependencies may not be installed yet."""
     lines = (ROOT / SOURCE / "__init__.py").read_text(encoding="utf-8").splitlines()
     line = next(line for line in lines if line.startswith("__version__"))
     return line.split('"')[1]
@@ -16,7 +16,7 @@ def version() -> str:
 setup(
     name="autoassign",
     version=version(),
-    description="AutoAssign, DSLA, FCOS and ATSS as label assignments of one detectron2 detector",
+    description="Dense detectors for detectron2 with AutoAssign, DSLA, FCOS and ATSS label assignment",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -34,8 +34,8 @@ setup(
         "autoassign.configs": ["**/*.yaml"],
         "autoassign.analysis.report": ["*.html", "*.css", "*.js"],
     },
-    # Lower bounds only, so that an existing environment keeps its versions. detectron2 is missing
-    # because it is not on the package index: requirements/detectron2.txt, or a build of one's own.
+    # Lower bounds only, so that an existing environment keeps its versions. detectron2 is not on the
+    # package index: see requirements/detectron2.txt and its INSTALL.md.
     install_requires=[
         "faster-coco-eval>=1.6",
         "fvcore>=0.1.5",
@@ -50,9 +50,8 @@ setup(
         "torch>=2.0",
         "torchvision>=0.15",
     ],
-    # OpenCV comes as opencv-python or as opencv-python-headless, two packages with the same files
-    # that break each other, and a requirement cannot say "either". So it is left to the user, as
-    # detectron2 leaves it; this extra is for who has neither.
+    # opencv-python and opencv-python-headless overwrite each other's files, and a requirement cannot
+    # say "either", so detectron2 leaves OpenCV to the user. This extra is for those without it.
     extras_require={
         "opencv": ["opencv-python-headless>=4.6"],
         # ONNX files, and weights as .safetensors.

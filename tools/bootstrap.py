@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
-"""Make the virtual environment that the Makefile's targets run in.
+"""Create the virtual environment that the Makefile's targets run in.
 
-``python tools/bootstrap.py .venv`` makes the folder anew, in one of two ways:
+``python tools/bootstrap.py .venv`` replaces the folder. If the interpreter that runs this file
+cannot import detectron2, everything is installed from the pinned lists in ``requirements/``. If it
+can, the new environment uses its packages as they are, and only what is missing is installed
+beside them, in compatible versions.
 
-* The interpreter that runs this file cannot import detectron2: everything is installed from the
-  pinned lists in ``requirements/``.
-* It can: its packages are seen from the new environment and used as they are. Only what is missing
-  is installed beside them, in versions that fit, and nothing of theirs is changed.
-
-Only the standard library is used, since nothing else is there yet.
+Only the standard library is used, because nothing else is installed yet.
 """
 
 import argparse
@@ -26,29 +24,31 @@ REQUIREMENTS = ROOT / "requirements"
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Make the environment; exits with a sentence where that fails."""
+    """Create the environment; exits with a sentence if that fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="folder of the environment; made anew")
+    parser.add_argument("folder", type=Path, help="folder of the environment; replaced")
     folder = parser.parse_args(argv).folder.resolve()
     if folder == Path(sys.prefix).resolve():
         sys.exit(
-            f"{folder} is the active environment: run `deactivate` first, so it can be made anew"
+            f"{folder} is the active environment: run `deactivate` first, so it can be replaced"
         )
     try:
         make_environment(folder)
     except subprocess.CalledProcessError as error:
-        sys.exit(f"set-up failed, see the lines above; the command was: {' '.join(error.cmd)}")
+        sys.exit(
+            f"installation failed, see the lines above; the command was: {' '.join(error.cmd)}"
+        )
 
 
 def make_environment(folder: Path) -> None:
-    """Make the environment ``folder`` and install into it what tests, lint and training need."""
+    """Create ``folder`` and install into it what training, tests and lint need."""
     reuse = has_detectron2()
-    print(f"making {folder} with Python {sys.version.split()[0]} of {sys.prefix}", flush=True)
-    # Its command says, unlike its function, which system package is missing where it cannot.
+    print(f"creating {folder} with Python {sys.version.split()[0]} of {sys.prefix}", flush=True)
+    # Unlike venv.create(), the command names a system package that is missing.
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     python = folder / "bin" / "python"
     if reuse:
-        print("using the detectron2 and torch that are there already", flush=True)
+        print("using the detectron2 and torch that are installed", flush=True)
         show_packages_of_this_interpreter(python)
         install_what_is_missing(python)
     else:
@@ -58,20 +58,20 @@ def make_environment(folder: Path) -> None:
 
 
 def has_detectron2() -> bool:
-    """Whether detectron2 and its models can be imported by the interpreter that runs this file."""
-    # In a process of its own: a failing import of torch can leave this one in any state.
+    """Whether the interpreter running this file can import detectron2 and its models."""
+    # In a separate process, which a failing import of torch may leave in any state.
     command = [sys.executable, "-c", "import torchvision, detectron2.model_zoo"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=REQUIREMENTS)
     if result.returncode and has_module("detectron2"):
         reason = result.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        print(f"the detectron2 of {sys.prefix} does not load and is not used: {reason[0]}")
+        print(f"the detectron2 of {sys.prefix} cannot be imported and is not used: {reason[0]}")
     return result.returncode == 0
 
 
 def install_pinned(python: Path) -> None:
     """Install the lists of ``requirements/``, all versions exact, and this package."""
     pip_install(python, "-r", REQUIREMENTS / "build.txt")
-    # Without isolation, what few source packages there are get built by the pinned setuptools.
+    # Without isolation, source packages are built by the pinned setuptools.
     lists = ("-r", REQUIREMENTS / "run.txt", "-r", REQUIREMENTS / "dev.txt")
     pip_install(python, "--no-build-isolation", *lists)
     install_detectron2(python, purelib(python))
@@ -88,13 +88,12 @@ def install_detectron2(python: Path, folder: Path) -> None:
 
 
 def show_packages_of_this_interpreter(python: Path) -> None:
-    """Let the environment of ``python`` import what the interpreter that runs this file can."""
+    """Let the environment of ``python`` import the packages of the interpreter running this file."""
     folders = site.getsitepackages()
     if site.ENABLE_USER_SITE:
         folders.append(site.getusersitepackages())
-    # Not --system-site-packages: from within a virtual environment, that shows the packages of the
-    # Python it was made with. addsitedir reads the folders' own .pth files too, as an editable
-    # installation of detectron2 needs.
+    # Not --system-site-packages, which skips the packages of a virtual environment that runs this
+    # file. addsitedir also reads .pth files, as an editable installation of detectron2 needs.
     lines = [f"import site; site.addsitedir({folder!r})\n" for folder in folders]
     (purelib(python) / "packages_of_user.pth").write_text("".join(lines))
 
@@ -103,24 +102,24 @@ def install_what_is_missing(python: Path) -> None:
     """Install this package and its tools beside the user's packages, which keep their versions."""
     constraints = python.parents[1] / "versions_of_user.txt"
     constraints.write_text("".join(installed_versions(importlib.metadata.distributions())))
-    # Only these names, not what the user's own packages require: that is not always consistent.
+    # Only these, not what the user's packages require, which is not always consistent.
     missing = missing_requirements((REQUIREMENTS / "run.in").read_text().splitlines())
     # The build tools too: some Pythons put an old setuptools into every new environment.
     pip_install(python, "-c", constraints, "setuptools", "wheel", *missing)
-    # The tools are this project's own in any case, so that lint says the same everywhere.
+    # Always the pinned tools, so that lint gives the same result everywhere.
     tools = ("--ignore-installed", "--no-deps", "-r", REQUIREMENTS / "dev.txt")
     pip_install(python, *tools)
     pip_install(python, "--no-deps", "-e", ROOT)
 
 
 def missing_requirements(lines: list[str]) -> list[str]:
-    """Those lines of a requirements file that the interpreter that runs this file does not have."""
+    """The lines of a requirements file that the interpreter running this file does not satisfy."""
     missing = []
     for line in lines:
         name = re.match(r"\w[\w-]*", line)
         if name is None:
             continue
-        # OpenCV goes by several names, of which only one may be installed.
+        # OpenCV has several distributions, of which only one may be installed.
         opencv = name[0].startswith("opencv")
         if not (has_module("cv2") if opencv else has_distribution(name[0])):
             missing.append(line)
@@ -128,23 +127,23 @@ def missing_requirements(lines: list[str]) -> list[str]:
 
 
 def installed_versions(packages: Iterable[importlib.metadata.Distribution]) -> list[str]:
-    """The packages as lines of a constraints file; the first of several of one name counts."""
+    """The packages as lines of a constraints file; of several versions the first counts."""
     versions: dict[str, str] = {}
     for package in packages:
         name = (package.metadata["Name"] or "").lower().replace("_", "-")
         versions.setdefault(name, package.version)
-    # Without a name: what an interrupted pip leaves behind. An older autoassign is to be replaced.
+    # An interrupted pip leaves distributions without a name. autoassign itself is replaced.
     kept = sorted(versions.keys() - {"", "autoassign"})
     return [f"{name}=={versions[name]}\n" for name in kept]
 
 
 def has_module(name: str) -> bool:
-    """Whether the interpreter that runs this file has a module ``name``."""
+    """Whether the interpreter running this file has a module ``name``."""
     return importlib.util.find_spec(name) is not None
 
 
 def has_distribution(name: str) -> bool:
-    """Whether the interpreter that runs this file has a package of that name on the index."""
+    """Whether the interpreter running this file has a distribution of this name."""
     return any(importlib.metadata.distributions(name=name))
 
 
@@ -169,7 +168,7 @@ def pip_install(python: Path, *arguments: str | Path) -> None:
 
 
 def purelib(python: Path) -> Path:
-    """The folder that ``python`` has its packages in."""
+    """The folder of the packages of ``python``."""
     command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
 

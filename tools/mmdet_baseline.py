@@ -2,7 +2,7 @@
 
     python tools/mmdet_baseline.py --objects 10 100 300 1000 --json mmdet.json
 
-The inputs are those of ``tools/benchmark.py loss``, and so are the rows of the JSON file. The
+The inputs are those of ``autoassign benchmark loss``, and so are the rows of the JSON file. The
 script belongs to no package and needs an environment of its own, without detectron2:
 
     python -m venv mmdet_env
