@@ -16,7 +16,7 @@ def version() -> str:
 setup(
     name="autoassign",
     version=version(),
-    description="Dense detectors for detectron2 with AutoAssign, DSLA, FCOS and ATSS label assignment",
+    description="AutoAssign, DSLA, FCOS, ATSS: label assignments of one detectron2 detector",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -34,8 +34,8 @@ setup(
         "autoassign.configs": ["**/*.yaml"],
         "autoassign.analysis.report": ["*.html", "*.css", "*.js"],
     },
-    # Lower bounds only, so that an existing environment keeps its versions. detectron2 is not on the
-    # package index: see requirements/detectron2.txt and its INSTALL.md.
+    # Lower bounds only, so that an existing environment keeps its versions. detectron2 is not on
+    # the package index: see requirements/detectron2.txt and its INSTALL.md.
     install_requires=[
         "faster-coco-eval>=1.6",
         "fvcore>=0.1.5",
@@ -50,8 +50,8 @@ setup(
         "torch>=2.0",
         "torchvision>=0.15",
     ],
-    # opencv-python and opencv-python-headless overwrite each other's files, and a requirement cannot
-    # say "either", so detectron2 leaves OpenCV to the user. This extra is for those without it.
+    # opencv-python and opencv-python-headless overwrite each other's files, and a requirement
+    # cannot say "either", so detectron2 leaves OpenCV to the user. This extra is for those without.
     extras_require={
         "opencv": ["opencv-python-headless>=4.6"],
         # ONNX files, and weights as .safetensors.

@@ -88,7 +88,7 @@ def install_detectron2(python: Path, folder: Path) -> None:
 
 
 def show_packages_of_this_interpreter(python: Path) -> None:
-    """Let the environment of ``python`` import the packages of the interpreter running this file."""
+    """Let the environment of ``python`` import the packages of this interpreter."""
     folders = site.getsitepackages()
     if site.ENABLE_USER_SITE:
         folders.append(site.getusersitepackages())
