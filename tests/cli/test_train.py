@@ -42,7 +42,7 @@ def train(shapes, tmp_path, capsys):
     ("words", "sentence"),
     [
         (("SOLVER.BASE_LRR", 0.1), "there is no option SOLVER.BASE_LRR; did you mean"),
-        (("SOLVER.MAX_ITER", "many"), "SOLVER.MAX_ITER is 'many'; it must be a int"),
+        (("SOLVER.MAX_ITER", "many"), "SOLVER.MAX_ITER is 'many'; it must be of type int"),
         (("SOLVER.BASE_LR", None), "SOLVER.BASE_LR is "),
         (("SOLVER.MAX_ITER", 0), "SOLVER.MAX_ITER is 0; it must be at least 1"),
         (("MODEL.WEIGHTS", "nowhere.pth"), "MODEL.WEIGHTS: nowhere.pth does not exist"),

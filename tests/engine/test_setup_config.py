@@ -139,7 +139,7 @@ def test_evaluation_uses_the_config_inside_the_checkpoint(shapes, tmp_path):
     cfg = set_up(args)
     assert cfg.SEED == 42
     assert str(path) == cfg.MODEL.WEIGHTS
-    assert str(tmp_path) == cfg.OUTPUT_DIR
+    assert str(tmp_path / "evaluation") == cfg.OUTPUT_DIR
 
 
 def test_evaluation_without_weights_is_an_error(shapes, tmp_path):
