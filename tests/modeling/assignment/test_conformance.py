@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoassign import add_autoassign_config, get_config_file
 from autoassign.analysis.benchmark.inputs import make_loss_inputs
-from autoassign.analysis.benchmark.loss import Subject, loss_of
+from autoassign.analysis.benchmark.loss import LossCase, loss_of
 from autoassign.modeling import (
     LABEL_ASSIGNMENT_REGISTRY,
     Grid,
@@ -243,9 +243,9 @@ def test_work_grows_no_faster_than_the_number_of_objects(name):
     def work(num_objects: int) -> int:
         # Spread over an image that grows with them, so that pairs grow in proportion.
         inputs = make_loss_inputs(num_objects, image_size=(512, 2 * num_objects), num_classes=2)
-        subject = Subject.build(name, 2)
+        case = LossCase.build(name, 2)
         with Work() as counter:
-            loss_of(subject, inputs).backward()
+            loss_of(case, inputs).backward()
         return counter.total
 
     work(128)  # caches

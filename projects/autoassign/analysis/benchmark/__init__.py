@@ -2,16 +2,16 @@
 
 from .contenders import build_detector, make_batch
 from .evaluation import EvaluationRow, measure_evaluation
-from .loss import LossRow, Subject, loss_of, measure_loss, strategy_names
+from .loss import LossCase, LossRow, loss_of, measure_loss, strategy_names
 from .model import ModelRow, count_model
 from .steps import StepRow, time_inference, time_training
 
 __all__ = [
     "EvaluationRow",
+    "LossCase",
     "LossRow",
     "ModelRow",
     "StepRow",
-    "Subject",
     "build_detector",
     "count_model",
     "loss_of",

@@ -23,7 +23,7 @@ from ...modeling import (
 )
 from .inputs import LossInputs, make_loss_inputs
 
-__all__ = ["LossRow", "Subject", "measure_loss", "strategy_names"]
+__all__ = ["LossCase", "LossRow", "measure_loss", "strategy_names"]
 
 
 def strategy_names() -> list[str]:
@@ -32,7 +32,7 @@ def strategy_names() -> list[str]:
 
 
 @dataclass(frozen=True)
-class Subject:
+class LossCase:
     """A strategy with the head options of its recipe.
 
     Attributes:
@@ -46,7 +46,7 @@ class Subject:
     offset: float
 
     @classmethod
-    def build(cls, strategy: str, num_classes: int) -> Subject:
+    def build(cls, strategy: str, num_classes: int) -> LossCase:
         """The registered strategy of this name."""
         cfg = get_cfg()
         add_autoassign_config(cfg)
@@ -94,19 +94,19 @@ def measure_loss(
 ) -> LossRow:
     """One row; call it in a process of its own, which has not forgotten an earlier peak."""
     tiny = make_loss_inputs(2, image_size=(128, 128))
-    subject = Subject.build(strategy, tiny.num_classes)
-    _time(lambda: loss_of(subject, tiny))
+    case = LossCase.build(strategy, tiny.num_classes)
+    _time(lambda: loss_of(case, tiny))
     inputs = make_loss_inputs(num_objects, box_scale=box_scale, box_size=box_size)
     before = _peak_memory_mb()
-    _time(lambda: loss_of(subject, inputs))
+    _time(lambda: loss_of(case, inputs))
     peak_mb = _peak_memory_mb() - before
 
     losses: list[tuple[float, float]] = []
     floors: list[float] = []
     start = time.perf_counter()
     while len(losses) < _MAX_REPEATS and time.perf_counter() - start < _MAX_SECONDS:
-        floors.append(sum(_time(lambda: _floor(subject, inputs))))
-        losses.append(_time(lambda: loss_of(subject, inputs)))
+        floors.append(sum(_time(lambda: _floor(case, inputs))))
+        losses.append(_time(lambda: loss_of(case, inputs)))
     forward, backward = zip(*losses, strict=True)
     return LossRow(
         strategy=strategy,
@@ -120,12 +120,12 @@ def measure_loss(
     )
 
 
-def loss_of(subject: Subject, inputs: LossInputs) -> Tensor:
+def loss_of(case: LossCase, inputs: LossInputs) -> Tensor:
     grid = make_grid(
         inputs.strides,
         tuple((x.shape[2], x.shape[3]) for x in inputs.cls_logits),
         inputs.cls_logits[0].device,
-        subject.offset,
+        case.offset,
     )
     gt = GroundTruth(
         boxes=torch.cat(inputs.gt_boxes),
@@ -134,24 +134,24 @@ def loss_of(subject: Subject, inputs: LossInputs) -> Tensor:
     )
     extra = {
         output.name: [level.expand(-1, output.channels, -1, -1) for level in inputs.extra_logits]
-        for output in subject.assignment.extra_outputs
+        for output in case.assignment.extra_outputs
     }
     predictions = Predictions.from_levels(
         cls_logits=inputs.cls_logits,
         ltrb=inputs.ltrb,
-        obj_logits=inputs.obj_logits if subject.has_objectness else None,
+        obj_logits=inputs.obj_logits if case.has_objectness else None,
         extra=extra,
     )
-    losses, _ = subject.assignment(predictions, grid, gt)
+    losses, _ = case.assignment(predictions, grid, gt)
     return torch.stack(list(losses.values())).sum()
 
 
-def _floor(subject: Subject, inputs: LossInputs) -> Tensor:
+def _floor(case: LossCase, inputs: LossInputs) -> Tensor:
     """What any loss over all locations and classes costs: the negative focal term, unweighted."""
     total = torch.zeros(())
     for cls_logits, obj_logits in zip(inputs.cls_logits, inputs.obj_logits, strict=True):
         probability = cls_logits.sigmoid()
-        if subject.has_objectness:
+        if case.has_objectness:
             probability = probability * obj_logits.sigmoid()
         total = total - (probability.square() * torch.log(1 - probability)).sum()
     return total
