@@ -21,6 +21,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "requirements"
+# What takes long enough to be worth a line.
+LARGE_FILE_MB = 300
+MANY_PACKAGES = 10
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -157,11 +160,12 @@ def pip_install(python: Path, *arguments: str | Path) -> None:
     ) as process:
         for line in process.stdout or ():
             output.append(line)
-            large = re.match(r"\s*Downloading (\S+) \((\d{3,}\.\d MB)\)", line)
-            if large:
-                print(f"  downloading {large[1]}, {large[2]}", flush=True)
-            elif line.startswith("Installing collected packages:"):
-                print(f"  unpacking {line.count(',') + 1} packages", flush=True)
+            file = re.match(r"\s*Downloading (\S+) \((\d+\.\d) MB\)", line)
+            if file and float(file[2]) > LARGE_FILE_MB:
+                print(f"  downloading {file[1]}, {file[2]} MB", flush=True)
+            num_packages = line.count(",") + 1
+            if line.startswith("Installing collected packages:") and num_packages > MANY_PACKAGES:
+                print(f"  unpacking {num_packages} packages", flush=True)
     if process.returncode:
         sys.stderr.writelines(output)
         raise subprocess.CalledProcessError(process.returncode, command)

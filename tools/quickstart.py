@@ -107,14 +107,7 @@ next
   {autoassign} eval {weights}
   {autoassign} visualize assignment {weights} --num-images 3
   {autoassign} report {_typed(output)}
-  train on a dataset in COCO format (FORMAT voc for VOC):
-  {autoassign} train --config-file {CONFIG} OUTPUT_DIR output/mine \\
-    DATASETS.CUSTOM.FORMAT coco {ROOT_KEY} FOLDER \\
-    DATASETS.CUSTOM.TRAIN train.json DATASETS.CUSTOM.TRAIN_IMAGES train \\
-    DATASETS.CUSTOM.TEST val.json DATASETS.CUSTOM.TEST_IMAGES val \\
-    INPUT.MIN_SIZE_TRAIN "(320,)" INPUT.MAX_SIZE_TRAIN 512 \\
-    INPUT.MIN_SIZE_TEST 320 INPUT.MAX_SIZE_TEST 512
-  more: {_typed(REPOSITORY / "README.md")}""")
+  training on your own images: {_typed(REPOSITORY / "README.md")}""")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ __all__ = ["ProgressReport", "printing_to_log", "set_up_logging", "show_evaluati
 logger = logging.getLogger(__name__)
 
 # Without a terminal, a line so often: after this part of the iterations or this many seconds.
-_LINES = 20
+_LINES = 10
 _SECONDS = 300
 # Losses and times are means over so many iterations.
 _WINDOW = 20
