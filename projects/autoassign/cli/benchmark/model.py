@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 
-from ..arguments import add_import_argument, add_options_argument, number_type
+from ..arguments import add_import_argument, add_options_argument
+from .steps import add_size_argument
 
 __all__ = ["add_arguments", "run"]
 
@@ -22,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="label assignments, and d2-FCOS and d2-RetinaNet of detectron2",
     )
-    parser.add_argument(
-        "--size", type=number_type(int, 32), nargs=2, default=(800, 1344), metavar=("H", "W")
-    )
+    add_size_argument(parser)
     add_import_argument(parser)
     add_options_argument(parser)
 

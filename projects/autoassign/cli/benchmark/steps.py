@@ -14,7 +14,7 @@ from ..arguments import add_import_argument, add_options_argument, number_type
 if TYPE_CHECKING:
     from ...analysis.benchmark import StepRow
 
-__all__ = ["add_arguments", "run_benchmark"]
+__all__ = ["add_arguments", "add_size_argument", "run_benchmark"]
 
 _DEFAULT = ["AutoAssign", "DSLA", "d2-FCOS", "d2-RetinaNet"]
 
@@ -29,17 +29,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="label assignments, and d2-FCOS and d2-RetinaNet of detectron2 "
         f"(default: {' '.join(_DEFAULT)})",
     )
-    parser.add_argument("--images", type=number_type(int, 1), default=2, metavar="N", help="batch")
+    positive = number_type(int, 1)
     parser.add_argument(
-        "--size", type=number_type(int, 32), nargs=2, default=(800, 1344), metavar=("H", "W")
+        "--batch-size", type=positive, default=2, metavar="N", help="images (default 2)"
     )
-    parser.add_argument("--objects", type=number_type(int, 0), default=8, metavar="N")
-    parser.add_argument("--rounds", type=number_type(int, 1), default=5, metavar="N")
-    parser.add_argument("--device", default="", help="default: cuda where there is one, else cpu")
+    add_size_argument(parser)
+    parser.add_argument(
+        "--objects",
+        type=number_type(int, 0),
+        default=8,
+        metavar="N",
+        help="in each image (default 8)",
+    )
+    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="default 5")
+    parser.add_argument("--device", default="", help="default: cuda if available, else cpu")
     parser.add_argument("--amp", choices=["bfloat16", "float16"], help="autocast to this type")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     add_import_argument(parser)
     add_options_argument(parser)
+
+
+def add_size_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the size of the images."""
+    parser.add_argument(
+        "--size",
+        type=number_type(int, 32),
+        nargs=2,
+        default=(800, 1344),
+        metavar=("H", "W"),
+        help="of the images in pixels (default: 800 1344)",
+    )
 
 
 def run_benchmark(args: argparse.Namespace, *, training: bool) -> None:
@@ -50,7 +69,7 @@ def run_benchmark(args: argparse.Namespace, *, training: bool) -> None:
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     detectors = {name: build_detector(name, args.opts, device) for name in args.detectors}
-    batch = make_batch(args.images, tuple(args.size), args.objects)
+    batch = make_batch(args.batch_size, tuple(args.size), args.objects)
     amp_dtype = getattr(torch, args.amp) if args.amp else None
     measure = time_training if training else time_inference
     rows = measure(detectors, batch, rounds=args.rounds, amp_dtype=amp_dtype)

@@ -1,7 +1,7 @@
 """Measure training steps of R-50-FPN detectors, alternating in one run.
 
     autoassign benchmark train
-    autoassign benchmark train --detectors AutoAssign d2-FCOS --images 16 --amp bfloat16
+    autoassign benchmark train --detectors AutoAssign d2-FCOS --batch-size 16 --amp bfloat16
     autoassign benchmark train --json rows.json MODEL.CHANNELS_LAST True
 
 Images are noise with random objects; weights are random. Config options are those of this
