@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.modeling import build_model
 from torch import Tensor
 
 from ... import __version__
@@ -23,6 +22,8 @@ from .options import options_from_tensors
 __all__ = ["convert_checkpoint", "to_mmdetection"]
 
 _SCALES = "head.scales"
+# A buffer that Swin computes.
+_CONSTANT = ".relative_position_index"
 _LISTED = 20
 
 
@@ -43,8 +44,8 @@ def convert_checkpoint(
         a known name are "class 0", "class 1", ..., and "source".
 
     Raises:
-        ValueError: the source is unknown or ambiguous, or has tensors that are not converted;
-            these are listed.
+        ValueError: the source is unknown, or its tensors are not those of the detector that it is
+            taken for; these are listed.
     """
     theirs = {name: torch.as_tensor(value) for name, value in checkpoint["model"].items()}
     family = find_family(set(theirs))
@@ -128,21 +129,32 @@ def _normalisation_in(text: str) -> dict[str, Any]:
 
 def _load_strictly(cfg: CfgNode, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of a model that these tensors have filled, all of it and nothing else."""
-    cfg = cfg.clone()
-    cfg.MODEL.DEVICE = "cpu"
-    model = build_model(cfg)
-    assert isinstance(model, PointDetector)
-    try:
-        model.load_state_dict(dict(tensors), strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"its tensors are not those of the detector: {error}") from error
+    model = PointDetector(cfg)
+    expected = model.state_dict()
+    constants = {name: x for name, x in expected.items() if name.endswith(_CONSTANT)}
+    given = constants | dict(tensors)
+    problems = {
+        "missing": sorted(expected.keys() - given.keys()),
+        "unknown": sorted(given.keys() - expected.keys()),
+        "of another shape": [
+            f"{name} {tuple(given[name].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in given and given[name].shape != tensor.shape
+        ],
+    }
+    found = [f"{kind} are {_listed(names)}" for kind, names in problems.items() if names]
+    if found:
+        raise ValueError(f"its tensors are not those of the detector: {'; '.join(found)}")
+    model.load_state_dict(given)
     return model.state_dict()
 
 
 def _classes(meta: Mapping[str, Any], num_classes: int) -> tuple[list[str], dict[int, int]]:
     """Names and dataset ids of the classes; 80 without a name are COCO's."""
-    dataset = meta.get("dataset_meta") or {}
-    names = list(meta.get("CLASSES") or dataset.get("CLASSES") or dataset.get("classes") or ())
+    dataset = meta.get("dataset_meta")
+    places = (meta, dataset) if isinstance(dataset, Mapping) else (meta,)
+    found = [place[key] for place in places for key in ("CLASSES", "classes") if place.get(key)]
+    names = list(map(str, found[0])) if found and isinstance(found[0], list | tuple) else []
     coco = MetadataCatalog.get("coco_2017_val")
     if len(names) != num_classes:
         names = [f"class {index}" for index in range(num_classes)]

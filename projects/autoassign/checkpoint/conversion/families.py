@@ -42,7 +42,7 @@ class Family:
     Attributes:
         name: tool and detector.
         naming: how its tensors are named.
-        marks: tensors that it has, and none of the others has all of them.
+        marks: tensors that tell it from the families after it.
         config_file: the shipped config of this detector.
         options: further options, as its tensors (by our names) and the text of its own config
             tell them; "" where the file has no config.
@@ -62,7 +62,7 @@ class Family:
 
 
 def find_family(names: set[str]) -> Family | None:
-    """The first family all of whose marks are among these names."""
+    """The first family whose marks are all among these names."""
     return next((family for family in FAMILIES if names.issuperset(family.marks)), None)
 
 
@@ -93,7 +93,6 @@ _FCOS_CONFIG = "COCO-Detection/fcos_R_50_FPN_1x.yaml"
 _DSLA_MARKS = ("bbox_head.conv_cls.weight", "bbox_head.conv_reg.weight", "bbox_head.scales.0.scale")
 _AUTOASSIGN_CONFIG = "COCO-Detection/autoassign_R_50_FPN_1x.yaml"
 
-# What has more marks comes first.
 FAMILIES = (
     Family(
         name="MMDetection's AutoAssign",
