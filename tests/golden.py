@@ -12,6 +12,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +25,12 @@ from autoassign.modeling.assignment import (
     ATSS,
     DSLA,
     FCOS,
+    FSAF,
+    TAL,
     AutoAssign,
+    FreeAnchor,
     HardAssignment,
+    SimOTA,
     centerness,
     pair_ltrb,
 )
@@ -108,8 +113,11 @@ class Inputs:
             cls_logits=self.levels("cls_logits"), ltrb=ltrb, obj_logits=obj_logits
         )
 
-    def assign(self, assignment: HardAssignment) -> tuple[Pairs, Tensor]:
-        """The pairs that are learned, and (N, R) the image's object at each location, or -1."""
+    def assign(self, assignment: HardAssignment) -> tuple[Pairs, Tensor, dict[str, Tensor]]:
+        """The pairs that are learned, the image's object at each location, what led to it.
+
+        The latter are (N, R): -1 and 0 where nothing is learned.
+        """
         with torch.no_grad():
             result = assignment.assign(self.predictions(), self.grid, self.gt)
         positives = result.pairs.select(result.winners)
@@ -117,7 +125,10 @@ class Inputs:
         assigned = assigned.to(positives.objects.device)
         first = self.gt.first_object[self.gt.image_index[positives.objects]]
         assigned.view(-1)[positives.batch_locations] = positives.objects - first
-        return positives, assigned
+        maps = {name: self.gt.boxes.new_zeros(assigned.shape) for name in result.maps}
+        for name, values in maps.items():
+            values.view(-1)[positives.batch_locations] = result.maps[name][result.winners]
+        return positives, assigned, maps
 
     def per_level(self, name: str, values: Tensor) -> dict[str, Tensor]:
         """(N·R, ...) values as (N, Hi·Wi, ...) of each level."""
@@ -203,7 +214,7 @@ def compute_dsla(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> 
 def compute_fcos(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
     """Labels, box targets and center-ness targets under the file's names."""
     inputs = Inputs(vectors, dtype, device, offset=0.5)
-    positives, _ = inputs.assign(FCOS())
+    positives, _, _ = inputs.assign(FCOS())
     at = positives.batch_locations
     num_images, num_locations = len(inputs.gt.counts), inputs.grid.num_locations
     labels = torch.full((num_images * num_locations,), -1, device=device)
@@ -223,8 +234,50 @@ def compute_fcos(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> 
 def compute_atss(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
     """The object that each location learns, or -1, under the file's names."""
     inputs = Inputs(vectors, dtype, device)
-    _, assigned = inputs.assign(ATSS())
+    _, assigned, _ = inputs.assign(ATSS())
     return {f"assigned_{j}": row for j, row in enumerate(assigned)}
+
+
+def compute_simota(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """The object that each location learns and the predicted box's IoU with it."""
+    _, assigned, maps = Inputs(vectors, dtype, device).assign(SimOTA())
+    return {
+        **{f"assigned_{j}": row for j, row in enumerate(assigned)},
+        **{f"matched_iou_{j}": row for j, row in enumerate(maps["IoU"])},
+    }
+
+
+def compute_tal(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """The object that each location learns and the alignment with it."""
+    _, assigned, maps = Inputs(vectors, dtype, device).assign(TAL())
+    return {
+        **{f"assigned_{j}": row for j, row in enumerate(assigned)},
+        **{f"metric_{j}": row for j, row in enumerate(maps["alignment"])},
+    }
+
+
+def compute_freeanchor(
+    vectors: Vectors, dtype: torch.dtype, device: torch.device
+) -> dict[str, Tensor]:
+    """Losses and gradients under the file's names."""
+    inputs = Inputs(vectors, dtype, device)
+    # MMDetection encodes the objects relative to their anchors in float32, whatever it is given.
+    gt = replace(inputs.gt, boxes=inputs.gt.boxes.float())
+    losses, _ = FreeAnchor()(inputs.predictions(), inputs.grid, gt)
+    sum(losses.values()).backward()
+    return {
+        "loss_positive": losses["loss_pos"],
+        "loss_negative": losses["loss_neg"],
+        **inputs.gradients(),
+    }
+
+
+def compute_fsaf(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """Losses and gradients under the file's names."""
+    inputs = Inputs(vectors, dtype, device)
+    losses, _ = FSAF()(inputs.predictions(), inputs.grid, inputs.gt)
+    sum(losses.values()).backward()
+    return {**losses, **inputs.gradients()}
 
 
 RUNNERS: dict[str, Callable[[Vectors, torch.dtype, torch.device], dict[str, Tensor]]] = {
@@ -232,6 +285,10 @@ RUNNERS: dict[str, Callable[[Vectors, torch.dtype, torch.device], dict[str, Tens
     "dsla": compute_dsla,
     "fcos": compute_fcos,
     "atss": compute_atss,
+    "simota": compute_simota,
+    "tal": compute_tal,
+    "freeanchor": compute_freeanchor,
+    "fsaf": compute_fsaf,
 }
 
 

@@ -20,6 +20,10 @@ TENSORS = {
     | {"target_ltrb_1"},
     "fcos": {"labels_0", "target_ltrb_0", "target_centerness_4"},
     "atss": {"assigned_0", "assigned_2"},
+    "simota": {"assigned_0", "assigned_1", "matched_iou_1"},
+    "tal": {"assigned_0", "assigned_1", "metric_1"},
+    "freeanchor": {"loss_positive", "loss_negative", "grad_cls_logits_4", "grad_ltrb_0"},
+    "fsaf": {"loss_cls", "loss_box", "grad_cls_logits_4", "grad_ltrb_0"},
 }
 
 

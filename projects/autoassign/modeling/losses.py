@@ -16,11 +16,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 __all__ = [
+    "background_cost",
     "bce_loss",
     "class_logits_at",
     "focal_loss",
     "giou_loss",
     "iou_log_loss",
+    "iou_square_loss",
     "logits_with_objectness",
     "negative_focal_loss",
     "paired_iou",
@@ -131,6 +133,17 @@ def bce_loss(
     return dense.sum() - (targets * logits).sum()
 
 
+@torch.no_grad()
+def background_cost(cls_logits: Tensor, obj_logits: Tensor | None) -> Tensor:
+    """(N, R) sum over the classes of BCE(p, 0): what it costs that a location is background."""
+    logits = cls_logits
+    if obj_logits is not None:
+        logits = logits_with_objectness(cls_logits, obj_logits[..., None])
+    # softplus(x) = max(x, 0) - log σ(|x|), several times faster on a CPU than torch's.
+    log_sigmoid = logits.abs().sigmoid_().log_()
+    return log_sigmoid.neg_().add_(logits.clamp(min=0)).sum(dim=2)
+
+
 def giou_loss(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
     """(P,) 1 - GIoU of the (P, 4) boxes of the same row, xyxy in pixels; differentiable.
 
@@ -149,6 +162,11 @@ def giou_loss(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
 def iou_log_loss(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
     """(P,) -log IoU of the (P, 4) boxes of the same row, xyxy in pixels; differentiable."""
     return -paired_iou(boxes, gt_boxes).clamp(min=_MIN_IOU).log()
+
+
+def iou_square_loss(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
+    """(P,) 1 - IoU² of the (P, 4) boxes of the same row, xyxy in pixels; differentiable."""
+    return 1 - paired_iou(boxes, gt_boxes).square()
 
 
 def paired_iou(boxes: Tensor, gt_boxes: Tensor) -> Tensor:

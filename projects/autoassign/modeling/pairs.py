@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +10,19 @@ from torch import Tensor
 
 from .grid import Grid
 
-__all__ = ["Pairs", "inside_pair_chunks", "inside_pairs", "nearest_pairs"]
+__all__ = [
+    "Pairs",
+    "cross_pairs",
+    "inside_mask",
+    "inside_pair_chunks",
+    "inside_pairs",
+    "nearest_indices",
+    "nearest_pairs",
+]
 
 _FALLBACKS = ("none", "finest", "each_level")
+# Pairs of cross_pairs in one part, at most, unless one object has more.
+_PAIRS_AT_ONCE = 2**19
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class Pairs:
     def from_indices(
         cls, objects: Tensor, locations: Tensor, image_index: Tensor, grid: Grid
     ) -> Pairs:
-        """Pairs of (P,) objects, ascending, and (P,) locations; (M,) image of each object."""
+        """Pairs of (P,) objects and (P,) locations, in this order; (M,) image of each object."""
         shift = image_index.index_select(0, objects) * grid.num_locations
         return cls(
             objects=objects,
@@ -44,11 +55,26 @@ class Pairs:
             is_fallback=torch.zeros_like(image_index, dtype=torch.bool),
         )
 
+    @classmethod
+    def merge(cls, parts: Sequence[Pairs], grid: Grid) -> tuple[Pairs, Tensor]:
+        """The pairs of at least one part, none twice, in the order of pairs.
+
+        Returns:
+            P pairs, and (P,) where each was when the parts lay one after another.
+        """
+        objects, locations, batch_locations = (
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("objects", "locations", "batch_locations")
+        )
+        order = (objects * grid.num_locations + locations).argsort()
+        is_fallback = parts[0].is_fallback
+        return cls(objects, locations, batch_locations, is_fallback).select(order), order
+
     def __len__(self) -> int:
         return len(self.objects)
 
     def select(self, index: Tensor) -> Pairs:
-        """The pairs at (Q,) ascending indices, in their order."""
+        """The pairs at (Q,) indices, in the order of these."""
         return Pairs(
             objects=self.objects.index_select(0, index),
             locations=self.locations.index_select(0, index),
@@ -138,6 +164,39 @@ def inside_pair_chunks(
 
 
 @torch.no_grad()
+def inside_mask(boxes: Tensor, image_index: Tensor, grid: Grid, num_images: int) -> Tensor:
+    """(N, R) whether each location lies strictly inside any box of its image.
+
+    The cost is that of the boxes and the locations, not of their pairs.
+
+    Args:
+        boxes: (M, 4) boxes of the whole batch, xyxy in pixels; or (M, L, 4), one box for each
+            level. A box with x1 > x2 or y1 > y2 contains nothing.
+        image_index: (M,) image of each object.
+        grid: the locations of an image.
+        num_images: N.
+    """
+    if boxes.dim() == 2:
+        boxes = boxes[:, None]
+    first, count = _index_ranges(boxes, grid)  # (M, L, 2), columns and rows
+    end = first + count
+    levels = []
+    for level, (height, width) in enumerate(grid.sizes):
+        x1, y1 = first[:, level].unbind(dim=1)
+        x2, y2 = end[:, level].unbind(dim=1)
+        # The sums from the first corner on of +1 and -1 at the corners count the rectangles.
+        corners = torch.zeros(
+            num_images, height + 1, width + 1, dtype=torch.int32, device=boxes.device
+        )
+        for y, x, sign in ((y1, x1, 1), (y1, x2, -1), (y2, x1, -1), (y2, x2, 1)):
+            index = (image_index * (height + 1) + y) * (width + 1) + x
+            corners.view(-1).index_add_(0, index, torch.full_like(index, sign, dtype=torch.int32))
+        inside = corners.cumsum(1).cumsum(2)[:, :-1, :-1] > 0
+        levels.append(inside.flatten(1))
+    return torch.cat(levels, dim=1)
+
+
+@torch.no_grad()
 def nearest_pairs(boxes: Tensor, image_index: Tensor, grid: Grid, k: int) -> Pairs:
     """The k locations of each level that are nearest to the center of each box.
 
@@ -158,6 +217,29 @@ def nearest_pairs(boxes: Tensor, image_index: Tensor, grid: Grid, k: int) -> Pai
     locations = torch.cat(per_level, dim=1)  # (M, candidates)
     objects = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(locations)
     return Pairs.from_indices(objects.flatten(), locations.flatten(), image_index, grid)
+
+
+@torch.no_grad()
+def cross_pairs(objects: Tensor, mask: Tensor, image_index: Tensor, grid: Grid) -> Iterator[Pairs]:
+    """Each of these objects with all locations of its image that a mask names, in bounded parts.
+
+    Args:
+        objects: (Q,) indices of objects, ascending; each comes in one part, complete.
+        mask: (N, R) bool.
+        image_index: (M,) image of each object of the batch.
+        grid: the locations of an image.
+    """
+    locations = mask.nonzero()[:, 1]
+    per_image = mask.sum(dim=1)
+    first = per_image.cumsum(0) - per_image
+    for part in objects.split(max(1, _PAIRS_AT_ONCE // grid.num_locations)):
+        image = image_index.index_select(0, part)
+        counts = per_image.index_select(0, image)
+        owner, nth = _expand(counts, int(counts.sum()))
+        start = first.index_select(0, image).index_select(0, owner)
+        yield Pairs.from_indices(
+            part.index_select(0, owner), locations.index_select(0, start + nth), image_index, grid
+        )
 
 
 def _slices(sizes: list[int], most: float) -> list[slice]:
@@ -232,8 +314,8 @@ def _nearest_on_level(centers: Tensor, size: tuple[int, int], k: int) -> Tensor:
         k: at least 1.
     """
     height, width = size
-    columns = _nearest_indices(centers[:, 0], width, k)
-    rows = _nearest_indices(centers[:, 1], height, k)
+    columns = nearest_indices(centers[:, 0], width, k)
+    rows = nearest_indices(centers[:, 1], height, k)
     dx = (columns - centers[:, :1]).square()
     dy = (rows - centers[:, 1:]).square()
     distance = (dy[:, :, None] + dx[:, None]).flatten(1)
@@ -242,7 +324,7 @@ def _nearest_on_level(centers: Tensor, size: tuple[int, int], k: int) -> Tensor:
     return locations.gather(1, order).sort(dim=1).values
 
 
-def _nearest_indices(centers: Tensor, length: int, k: int) -> Tensor:
+def nearest_indices(centers: Tensor, length: int, k: int) -> Tensor:
     """(M, min(k, length)) the ascending indices 0..length-1 nearest to each center."""
     count = min(k, length)
     first = (centers - count / 2).ceil().clamp(0, length - count).long()

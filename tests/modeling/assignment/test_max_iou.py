@@ -9,6 +9,7 @@ from torchvision.ops import box_iou
 
 from autoassign.modeling import GroundTruth, make_grid
 from autoassign.modeling.assignment import max_iou as module
+from autoassign.modeling.assignment import tiles
 
 GRID = make_grid((8, 16, 32), ((13, 20), (7, 10), (4, 5)), torch.device("cpu"))
 
@@ -56,13 +57,13 @@ def test_equals_torchvision(counts, scale, share):
 
 @pytest.mark.parametrize("pairs_at_once", [1, 64 * 5, 64 * 100])
 def test_work_in_many_chunks_gives_the_same(monkeypatch, pairs_at_once):
-    monkeypatch.setattr(module, "_PAIRS_AT_ONCE_CPU", pairs_at_once)
+    monkeypatch.setattr(tiles, "_PAIRS_AT_ONCE_CPU", pairs_at_once)
     boxes, gt = random_batch((60, 3, 0, 25), scale=60.0)
     assert_equals_torchvision(boxes, random_wanted(boxes, 0.7), gt)
 
 
 def test_number_of_pairs_at_once_is_bounded(monkeypatch):
-    monkeypatch.setattr(module, "_PAIRS_AT_ONCE_CPU", 64 * 50)
+    monkeypatch.setattr(tiles, "_PAIRS_AT_ONCE_CPU", 64 * 50)
     sizes = []
     compute = module._max_iou_with
 
@@ -86,7 +87,7 @@ def test_objects_are_compared_only_with_tiles_they_touch(monkeypatch):
         return compute(boxes, objects)
 
     monkeypatch.setattr(module, "_max_iou_with", recorded)
-    monkeypatch.setattr(module, "_PAIRS_AT_ONCE_CPU", 1)  # a tile at a time
+    monkeypatch.setattr(tiles, "_PAIRS_AT_ONCE_CPU", 1)  # a tile at a time
     # Four tiles of 64 × 64 pixels; predicted boxes reach 3 pixels beyond their tile.
     grid = make_grid((8,), ((16, 16),), torch.device("cpu"))
     boxes = torch.cat((grid.locations - 3, grid.locations + 3), dim=1)[None]

@@ -5,6 +5,8 @@ from .atss import ATSS
 from .autoassign import AutoAssign
 from .dsla import DSLA
 from .fcos import FCOS
+from .freeanchor import FreeAnchor
+from .fsaf import FSAF
 from .geometry import (
     candidate_pairs,
     center_distance,
@@ -28,6 +30,8 @@ from .segments import (
     segment_sum,
     segment_topk,
 )
+from .simota import SimOTA
+from .tal import TAL
 from .workers import mean_over_workers
 
 __all__ = [
@@ -35,12 +39,16 @@ __all__ = [
     "CENTERNESS",
     "DSLA",
     "FCOS",
+    "FSAF",
     "LABEL_ASSIGNMENT_REGISTRY",
+    "TAL",
     "Assignment",
     "AutoAssign",
     "Explanation",
+    "FreeAnchor",
     "HardAssignment",
     "LabelAssignment",
+    "SimOTA",
     "build_label_assignment",
     "candidate_pairs",
     "center_distance",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -14,11 +14,13 @@ from ..pairs import Pairs, inside_pairs
 from .segments import segment_argmax
 
 __all__ = [
+    "ANCHOR_SIDE",
     "candidate_pairs",
     "center_distance",
     "center_sampling",
     "centerness",
     "level_ranges",
+    "nearest_first",
     "pair_anchors",
     "pair_levels",
     "pair_ltrb",
@@ -34,7 +36,7 @@ _UNBOUNDED = 1e8
 # Least denominator of center-ness, in pixels.
 _EPS = 0.01
 # Side of the square anchor of a location, in strides (ATSS).
-_ANCHOR_SIDE = 8
+ANCHOR_SIDE = 8
 # Rectangles of candidates are this much wider than the exact conditions, in strides, so that
 # rounding never excludes a candidate.
 _MARGIN = 0.01
@@ -59,7 +61,7 @@ def pair_offsets(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
 def pair_anchors(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
     """(P, 4) square anchor of 8 strides around each pair's location, xyxy in pixels."""
     centers = grid.locations.index_select(0, pairs.locations)
-    reach = _ANCHOR_SIDE / 2 * grid.location_strides.index_select(0, pairs.locations)[:, None]
+    reach = ANCHOR_SIDE / 2 * grid.location_strides.index_select(0, pairs.locations)[:, None]
     return torch.cat((centers - reach, centers + reach), dim=1).to(gt.boxes)
 
 
@@ -71,6 +73,24 @@ def pair_levels(pairs: Pairs, grid: Grid) -> Tensor:
 def center_distance(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
     """(P,) the greater of the x and y distances to the object's center, in strides."""
     return pair_offsets(pairs, grid, gt).abs().amax(dim=1)
+
+
+def nearest_first(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Callable[[Tensor], Tensor]:
+    """What breaks ties in :func:`segment_topk`: the location nearer to the object's center wins.
+
+    Returns:
+        A function of (Q,) indices of pairs: the squared distances of these pairs in pixels².
+    """
+
+    def squared_distance(index: Tensor) -> Tensor:
+        chosen = pairs.select(index)
+        boxes = gt.boxes.index_select(0, chosen.objects)
+        offsets = (
+            grid.locations.index_select(0, chosen.locations) - (boxes[:, :2] + boxes[:, 2:]) / 2
+        )
+        return offsets.square().sum(dim=1)
+
+    return squared_distance
 
 
 def level_ranges(strides: Sequence[int]) -> list[tuple[float, float]]:

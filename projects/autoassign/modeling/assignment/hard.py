@@ -13,7 +13,14 @@ from torch import Tensor
 
 from ..grid import Grid
 from ..ground_truth import GroundTruth
-from ..losses import bce_loss, focal_loss, giou_loss, iou_log_loss, quality_focal_loss
+from ..losses import (
+    bce_loss,
+    focal_loss,
+    giou_loss,
+    iou_log_loss,
+    iou_square_loss,
+    quality_focal_loss,
+)
 from ..pairs import Pairs
 from ..predictions import ExtraOutput, Predictions
 from .geometry import centerness, pair_ltrb
@@ -48,6 +55,7 @@ CLASS_LOSSES: dict[str, Callable[..., Tensor]] = {
 BOX_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "giou": giou_loss,
     "iou_log": iou_log_loss,
+    "iou_square": iou_square_loss,
 }
 
 
@@ -111,6 +119,15 @@ class HardAssignment(LabelAssignment):
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
         """Decide which locations learn which objects; called under ``no_grad``."""
 
+    def class_denominator(self, target_sum: Tensor, num_batch_locations: int) -> Tensor:
+        """What the class loss is divided by.
+
+        Args:
+            target_sum: scalar, the sum of the class targets.
+            num_batch_locations: N · R.
+        """
+        return target_sum.clamp(min=1) + self.eps
+
     @property
     def learns_centerness(self) -> bool:
         """Whether the head predicts center-ness, which then weights boxes and scores."""
@@ -137,7 +154,7 @@ class HardAssignment(LabelAssignment):
         box_error = (weights * box_error).sum()
         losses = {
             "loss_cls": self.class_loss_weight
-            * (class_error / (target_sum.clamp(min=1) + self.eps)),
+            * (class_error / self.class_denominator(target_sum, predictions.ltrb[..., 0].numel())),
             "loss_box": self.box_loss_weight
             * (box_error / (weight_sum.clamp(min=self.min_box_weight) + self.eps)),
         }

@@ -5,6 +5,8 @@ A segment is named by an index for each value; segments need not be contiguous.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -57,9 +59,18 @@ def segment_argmax(values: Tensor, segments: Tensor, num_segments: int) -> Tenso
 
 
 @torch.no_grad()
-def segment_rank(values: Tensor, segments: Tensor, num_segments: int) -> Tensor:
-    """(P,) rank of each value within its segment: 0 for the greatest, the first of equal ones."""
-    order = values.argsort(descending=True, stable=True)
+def segment_rank(
+    values: Tensor, segments: Tensor, num_segments: int, *, ties: Tensor | None = None
+) -> Tensor:
+    """(P,) rank of each value within its segment: 0 for the greatest.
+
+    Of equal values the one of the least ``ties`` comes first, and of those the first.
+    """
+    if ties is None:
+        order = values.argsort(descending=True, stable=True)
+    else:
+        order = ties.argsort(stable=True)
+        order = order[values.index_select(0, order).argsort(descending=True, stable=True)]
     order = order[segments.index_select(0, order).argsort(stable=True)]
     counts = torch.zeros(num_segments, dtype=torch.long, device=values.device)
     counts.index_add_(0, segments, torch.ones_like(segments))
@@ -69,15 +80,33 @@ def segment_rank(values: Tensor, segments: Tensor, num_segments: int) -> Tensor:
     return rank
 
 
-def segment_topk(values: Tensor, segments: Tensor, num_segments: int, k: int | Tensor) -> Tensor:
-    """(P,) whether each value is among the k greatest of its segment, the first of equal ones.
+@torch.no_grad()
+def segment_topk(
+    values: Tensor, segments: Tensor, k: int | Tensor, *, ties: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """(P,) whether each value is among the k greatest of its segment.
+
+    The cost is that of a matrix with a row for each segment that occurs, as wide as the longest.
 
     Args:
         values: (P,).
-        segments: (P,) segment of each value.
-        num_segments: number of segments.
-        k: a number, or (num_segments,) one for each segment.
+        segments: (P,) segment of each value; values of a segment follow one another.
+        k: a number, or one for each segment.
+        ties: what breaks ties, given (Q,) indices of values: of equal values the one with the
+            least counts as greater, and of those the first.
     """
-    if isinstance(k, Tensor):
-        k = k.index_select(0, segments)
-    return segment_rank(values, segments, num_segments) < k
+    is_kept = torch.zeros_like(segments, dtype=torch.bool)
+    if len(values) == 0:
+        return is_kept
+    present, row, counts = segments.unique_consecutive(return_inverse=True, return_counts=True)
+    k = k[present] if isinstance(k, Tensor) else torch.full_like(present, k)
+    # What is less than the k-th value of its row need not be sorted.
+    place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+    matrix = values.new_full((len(counts), int(counts.max())), -torch.inf)
+    matrix[row, place] = values
+    greatest = matrix.topk(min(max(1, int(k.max())), matrix.shape[1]), dim=1).values
+    least = greatest.gather(1, (k - 1).clamp(0, greatest.shape[1] - 1)[:, None]).squeeze(1)
+    index = (values >= least[row]).nonzero().squeeze(1)
+    rank = segment_rank(values[index], row[index], len(counts), ties=ties(index))
+    is_kept[index] = rank < k[row[index]]
+    return is_kept

@@ -1,0 +1,79 @@
+"""Bags of anchors: those of the greatest IoU with each object, over all levels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..grid import Grid
+from ..ground_truth import GroundTruth
+from ..losses import paired_iou
+from ..pairs import Pairs, inside_pairs, nearest_indices
+from .geometry import ANCHOR_SIDE, nearest_first, pair_anchors
+from .segments import segment_topk
+
+__all__ = ["anchor_bags"]
+
+# Anchors that give the bound, for each one in a bag.
+_FIRST_ANCHORS = 6
+# Rectangles are this much wider than the exact conditions, in strides and as a share of the IoU,
+# so that rounding never excludes an anchor.
+_MARGIN = 0.01
+_IOU_MARGIN = 1e-4
+
+
+@torch.no_grad()
+def anchor_bags(grid: Grid, gt: GroundTruth, size: int) -> Pairs:
+    """The anchors of the greatest IoU with each object, of equal IoUs the nearer to its center.
+
+    An anchor is the square of 8 strides around a location. The anchors nearest to the object
+    give a bound for the IoUs in the bag. The anchors at or above the bound lie in one rectangle
+    of each level, which is found by arithmetic; only these are compared.
+
+    Args:
+        grid: the locations of an image.
+        gt: the objects.
+        size: number of anchors in a bag; all anchors of the image, if it has fewer.
+    """
+    sides = gt.boxes[:, 2:] - gt.boxes[:, :2]  # (M, 2)
+    anchor_sides = (ANCHOR_SIDE * grid.level_strides).to(sides)[:, None]  # (L, 1)
+    total_area = anchor_sides.square() + sides.prod(dim=1)[:, None, None]  # (M, L, 1)
+    bound = _least_iou(grid, gt, size)[:, None, None] * (1 - _IOU_MARGIN)
+    # IoU >= bound, with the overlap in the other axis as long as it can be
+    overlap = bound / (1 + bound) * total_area
+    others = torch.minimum(sides.flip(1)[:, None], anchor_sides)  # (M, L, 2)
+    reach = (sides[:, None] + anchor_sides) / 2 - overlap / others
+    reach = reach + _MARGIN * grid.level_strides[:, None]
+    # Without a bound anchors beside the object may be in the bag.
+    reach = torch.where(bound > 0, reach, torch.inf)
+    centers = (gt.boxes[:, None, :2] + gt.boxes[:, None, 2:]) / 2
+    boxes = torch.cat((centers - reach, centers + reach), dim=2)
+    pairs = inside_pairs(boxes, gt.image_index, grid, fallback="none")
+    iou = paired_iou(pair_anchors(pairs, grid, gt), gt.boxes.index_select(0, pairs.objects))
+    is_in_bag = segment_topk(iou, pairs.objects, size, ties=nearest_first(pairs, grid, gt))
+    return pairs.select(is_in_bag.nonzero().squeeze(1))
+
+
+def _least_iou(grid: Grid, gt: GroundTruth, size: int) -> Tensor:
+    """(M,) the least IoU of a bag that is filled from a square of locations on each level."""
+    centers = (gt.boxes[:, :2] + gt.boxes[:, 2:]) / 2
+    area = gt.areas[:, None, None]
+    columns = math.isqrt(_FIRST_ANCHORS * size // len(grid.strides)) + 1
+    ious = []
+    for stride, (height, width) in zip(grid.strides, grid.sizes, strict=True):
+        half = ANCHOR_SIDE * stride / 2
+        overlaps = []
+        for axis, length in ((1, height), (0, width)):
+            index = nearest_indices(centers[:, axis] / stride - grid.offset, length, columns)
+            place = (index + grid.offset) * stride
+            low, high = gt.boxes[:, axis, None], gt.boxes[:, 2 + axis, None]
+            overlap = torch.minimum(place + half, high) - torch.maximum(place - half, low)
+            overlaps.append(overlap.clamp(min=0))
+        intersection = overlaps[0][:, :, None] * overlaps[1][:, None]
+        ious.append((intersection / ((2 * half) ** 2 + area - intersection)).flatten(1))
+    iou = torch.cat(ious, dim=1)
+    if iou.shape[1] < size:
+        return iou.new_zeros(len(iou))
+    return iou.topk(size, dim=1).values[:, -1]

@@ -1,0 +1,143 @@
+"""TAL, TOOD's task-aligned assignment (https://arxiv.org/abs/2108.07755)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from detectron2.config import CfgNode, configurable
+from torch import Tensor
+
+from ...config import LABEL_ASSIGNMENT_REGISTRY, Rule, at_least
+from ..grid import Grid
+from ..ground_truth import GroundTruth
+from ..pairs import Pairs
+from ..predictions import Predictions, decode
+from .geometry import nearest_first, pair_ltrb, select_winners
+from .hard import Assignment, HardAssignment
+from .segments import segment_max, segment_topk
+from .tiles import object_overlaps
+
+__all__ = ["TAL"]
+
+# A positive location lies at least this far inside the box, in pixels (MMDetection).
+_MIN_DISTANCE = 0.01
+
+
+@LABEL_ASSIGNMENT_REGISTRY.register()
+class TAL(HardAssignment):
+    """TOOD's assignment by task alignment: each object takes the 13 best aligned locations.
+
+    The alignment of a location with an object is t = p^α · IoU^β, from the probability of the
+    object's class and the IoU of the predicted box. Of the 13 locations with the greatest t > 0
+    over all levels, those inside the box are positive. A location that is positive for several
+    objects learns that of the greatest IoU; of equal ones the first object of the image. Of equal
+    t the location nearer to the object's center is taken.
+
+    The label is t scaled such that an object's greatest is its greatest IoU; it is the class
+    target of the quality focal loss, whose factor |target - p|² is that of TOOD, and the weight
+    of the box loss. TOOD's warm-up by ATSS and its task-aligned head are not part of this. The
+    weights of the losses are TOOD's.
+    """
+
+    head_options: ClassVar = {"OBJECTNESS": "none", "PRIOR_PROB": 0.01}
+    class_loss = "quality_focal"
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        topk: int = 13,
+        alpha: float = 1.0,
+        beta: float = 6.0,
+        class_loss_weight: float = 1.0,
+        box_loss_weight: float = 2.0,
+    ) -> None:
+        """
+        Args:
+            topk: locations that an object takes at most.
+            alpha: power of the class probability.
+            beta: power of the IoU.
+            class_loss_weight: factor of the class loss.
+            box_loss_weight: factor of the GIoU loss.
+        """
+        super().__init__()
+        self.topk = topk
+        self.alpha = alpha
+        self.beta = beta
+        self.class_loss_weight = class_loss_weight
+        self.box_loss_weight = box_loss_weight
+
+    @classmethod
+    def default_options(cls) -> CfgNode:
+        node = CfgNode()
+        # Locations that an object takes at most, over all levels.
+        node.TOPK = 13
+        # Powers of the class probability and of the IoU in the alignment.
+        node.ALPHA = 1.0
+        node.BETA = 6.0
+        node.CLS_LOSS_WEIGHT = 1.0
+        # Factor of the GIoU loss.
+        node.BOX_LOSS_WEIGHT = 2.0
+        return node
+
+    @classmethod
+    def allowed_options(cls) -> dict[str, Rule]:
+        weights = ("ALPHA", "BETA", "CLS_LOSS_WEIGHT", "BOX_LOSS_WEIGHT")
+        return {"TOPK": at_least(1), **{name: at_least(0) for name in weights}}
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        options = cfg.MODEL.LABEL_ASSIGNMENT.TAL
+        return {
+            "topk": options.TOPK,
+            "alpha": options.ALPHA,
+            "beta": options.BETA,
+            "class_loss_weight": options.CLS_LOSS_WEIGHT,
+            "box_loss_weight": options.BOX_LOSS_WEIGHT,
+        }
+
+    def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
+        pairs, alignment, iou = self.aligned_pairs(predictions, grid, gt)
+        is_inside = pair_ltrb(pairs, grid, gt).amin(dim=1) > _MIN_DISTANCE
+        winners = select_winners(
+            iou.masked_fill(~is_inside, -torch.inf), pairs, len(gt.counts) * grid.num_locations
+        )
+        labels = _scaled_alignment(
+            alignment[winners], iou[winners], pairs.objects[winners], len(gt.boxes)
+        )
+        return Assignment(
+            pairs=pairs,
+            winners=winners,
+            labels=labels,
+            maps={"alignment": alignment, "IoU": iou},
+            statistics={"mean_label": labels.sum() / max(1, len(winners))},
+        )
+
+    def aligned_pairs(
+        self, predictions: Predictions, grid: Grid, gt: GroundTruth
+    ) -> tuple[Pairs, Tensor, Tensor]:
+        """The pairs of the greatest t > 0 of each object, their (P,) t and (P,) IoUs."""
+        boxes = decode(predictions.ltrb, grid.locations)
+        empty = gt.image_index[:0]
+        parts = [Pairs.from_indices(empty, empty, gt.image_index, grid)]
+        alignments, ious = [boxes.new_zeros(0)], [boxes.new_zeros(0)]
+        for part in object_overlaps(boxes, gt, grid):
+            pairs, iou = part.pairs(gt, grid)
+            probability = predictions.pair_logits(gt, pairs).sigmoid()
+            alignment = probability.pow(self.alpha) * iou.pow(self.beta)
+            ties = nearest_first(pairs, grid, gt)
+            is_taken = segment_topk(alignment, pairs.objects, self.topk, ties=ties)
+            taken = (is_taken & (alignment > 0)).nonzero().squeeze(1)
+            parts.append(pairs.select(taken))
+            alignments.append(alignment[taken])
+            ious.append(iou[taken])
+        pairs, order = Pairs.merge(parts, grid)
+        return pairs, torch.cat(alignments)[order], torch.cat(ious)[order]
+
+
+def _scaled_alignment(alignment: Tensor, iou: Tensor, objects: Tensor, num_objects: int) -> Tensor:
+    """(Q,) t of positives, scaled such that an object's greatest is its greatest IoU."""
+    greatest = segment_max(alignment, objects, num_objects).index_select(0, objects)
+    greatest_iou = segment_max(iou, objects, num_objects).index_select(0, objects)
+    return alignment / greatest * greatest_iou
