@@ -11,7 +11,6 @@ from detectron2.config import CfgNode
 
 from ...config import (
     LABEL_ASSIGNMENT_REGISTRY,
-    find_config,
     flatten_options,
     load_config,
     normalize_opts,
@@ -31,7 +30,7 @@ class Candidate:
 
     Attributes:
         name: its label in tables and charts, and the folder of its trials.
-        file: the path of its config file.
+        file: its config file, as it was given.
         cfg: the config to train.
         overridden: options of the file, and their values there, that the first config overrides.
     """
@@ -62,7 +61,7 @@ def load_candidates(
     for key in opts[::2]:
         if key in _RESERVED:
             raise ValueError(f"{key} is set for every run (--output, --seeds): leave it out")
-    files = [find_config(file) for file in config_files]
+    files = list(config_files)
     if strategies:
         if len(files) != 1:
             raise ValueError(f"--strategies needs one --config-file, not {len(files)}")
