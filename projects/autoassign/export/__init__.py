@@ -1,7 +1,6 @@
 """What leaves the project: TorchScript and ONNX files, and weights with a model card."""
 
 from .comparison import OnnxComparison, compare_onnx
-from .files import write_onnx, write_torchscript
 from .folder import FORMATS, export_detector
 from .publication import Publication, publish
 
@@ -12,6 +11,4 @@ __all__ = [
     "compare_onnx",
     "export_detector",
     "publish",
-    "write_onnx",
-    "write_torchscript",
 ]

@@ -7,14 +7,12 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..config import replacing
-from ..modeling import PointDetector
-from .module import DenseModule, DetectionModule
-from .suppression import OPSET, keep_per_class, keep_per_class_op, register_onnx_symbolic
+from .module import DenseModule
+from .suppression import OPSET, register_onnx_symbolic
 
 __all__ = ["write_onnx", "write_torchscript"]
 
@@ -22,22 +20,13 @@ __all__ = ["write_onnx", "write_torchscript"]
 _EXAMPLE = (2, 3, 160, 224)
 
 
-def write_onnx(
-    path: Path,
-    model: PointDetector,
-    metadata: Mapping[str, str],
-    *,
-    with_nms: bool = True,
-    half: bool = False,
-) -> None:
+def write_onnx(path: Path, module: DenseModule, metadata: Mapping[str, str]) -> None:
     """Write a detector as ONNX, for any number and size of images.
 
     Args:
         path: the file, replaced if it exists.
-        model: in evaluation mode on the CPU.
+        module: what is written; NMS is :func:`~.suppression.keep_per_class_op`.
         metadata: custom metadata of the file.
-        with_nms: write :class:`DetectionModule`, else :class:`DenseModule`.
-        half: see :class:`DenseModule`.
 
     Raises:
         ImportError: the package onnx is not installed.
@@ -47,11 +36,10 @@ def write_onnx(
         import onnx
     except ImportError as error:
         raise ImportError("onnx is not installed: pip install autoassign[export]") from error
-    module = _module(model, as_onnx=True, with_nms=with_nms, half=half)
     register_onnx_symbolic()
     batch_and_size = {0: "batch", 2: "height", 3: "width"}
     with replacing(path) as unfinished, _without_warnings(), torch.no_grad():
-        # torch.export's route (dynamo=True) gives the same outputs, but takes a hundred times
+        # torch.export's route (dynamo=True) gives the same outputs, but takes fifty times
         # longer over the sizes of a pyramid: minutes.
         torch.onnx.export(
             module,
@@ -72,37 +60,23 @@ def write_onnx(
         onnx.save(graph, unfinished)
 
 
-def write_torchscript(
-    path: Path,
-    model: PointDetector,
-    metadata: Mapping[str, str],
-    *,
-    with_nms: bool = True,
-    half: bool = False,
-) -> None:
+def write_torchscript(path: Path, module: DenseModule, metadata: Mapping[str, str]) -> None:
     """Write a detector as TorchScript, for any number and size of images.
 
-    ``torch.jit.load`` needs ``import torchvision`` before, for NMS. The metadata is the extra file
-    "metadata.json". For the rest see :func:`write_onnx`.
+    ``torch.jit.load`` needs ``import torchvision`` before, for NMS.
+
+    Args:
+        path: the file, replaced if it exists.
+        module: what is written; NMS is a compiled :func:`~.suppression.keep_per_class`.
+        metadata: what the extra file "metadata.json" holds.
+
+    Raises:
+        OSError: the file cannot be written.
     """
-    module = _module(model, as_onnx=False, with_nms=with_nms, half=half)
     with replacing(path) as unfinished, _without_warnings(), torch.no_grad():
         traced = torch.jit.trace(module, torch.zeros(_EXAMPLE), check_trace=False)
         files = {"metadata.json": json.dumps(dict(metadata))}
         torch.jit.save(traced, str(unfinished), _extra_files=files)
-
-
-def _module(model: PointDetector, *, as_onnx: bool, with_nms: bool, half: bool) -> DenseModule:
-    if not with_nms:
-        return DenseModule(model, half=half)
-    if not as_onnx:
-        return DetectionModule(model, torch.jit.script(keep_per_class), half=half)
-    num_classes = model.head.cls_score.out_channels
-
-    def suppression(*candidates: Any) -> torch.Tensor:
-        return keep_per_class_op(*candidates, num_classes)
-
-    return DetectionModule(model, suppression, half=half)
 
 
 @contextmanager

@@ -6,14 +6,18 @@ import copy
 import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import torch
 from detectron2.config import CfgNode
 
 from .. import __version__
 from ..config import replacing
 from ..modeling import PointDetector
 from .files import write_onnx, write_torchscript
+from .module import DenseModule, DetectionModule, Suppression
+from .suppression import keep_per_class, keep_per_class_op
 
 __all__ = ["FORMATS", "export_detector"]
 
@@ -63,10 +67,19 @@ def export_detector(
     written = []
     for name in formats:
         path = output / f"model.{name}"
-        FORMATS[name](path, model, metadata, with_nms=with_nms, half=half)
+        module = DenseModule(model, half=half)
+        if with_nms:
+            module = DetectionModule(model, _suppression(name, model), half=half)
+        FORMATS[name](path, module, metadata)
         written.append(path)
     if "onnx" in formats and with_nms:
         with replacing(output / _SCRIPT.name) as unfinished:
             shutil.copyfile(_SCRIPT, unfinished)
         written.append(output / _SCRIPT.name)
     return written
+
+
+def _suppression(name: str, model: PointDetector) -> Suppression:
+    if name == "torchscript":
+        return torch.jit.script(keep_per_class)
+    return partial(keep_per_class_op, num_classes=model.head.cls_score.out_channels)
