@@ -58,6 +58,25 @@ def test_published_weights_are_exported_by_zoo_name(trained, tmp_path, monkeypat
     assert files == ["detect_onnx.py", "model.onnx"]
 
 
+def test_trust_makes_a_safe_file_of_one_that_is_not(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    marker = tmp_path / "the_payload_ran"
+
+    class Payload:
+        def __reduce__(self) -> tuple:
+            return os.mkdir, (str(marker),)
+
+    torch.save(torch.load(trained) | {"payload": Payload()}, "unsafe.pth")
+    for words in ([], ["--to", "tensors"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["convert", "unsafe.pth", "safe.pth", *words])
+        assert "--trust --to tensors" in capsys.readouterr().err
+    assert not marker.exists()
+    assert main(["convert", "unsafe.pth", "safe.pth", "--trust", "--to", "tensors"]) == 0
+    assert marker.exists()
+    assert set(read_weight_file("safe.pth")) == {"model"}
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -34,7 +34,6 @@ class PointCheckpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         strictness: Strictness = Strictness.TRAINING,
-        trust: bool = False,
         description: CheckpointDescription | None = None,
         **kwargs: Any,
     ) -> None:
@@ -43,13 +42,11 @@ class PointCheckpointer(DetectionCheckpointer):
             model: the model whose weights are read and written.
             save_dir: folder that checkpoints are written to.
             strictness: how well weights have to fit.
-            trust: see :func:`~autoassign.checkpoint.read_weight_file`.
             description: written into every file.
             kwargs: see :class:`detectron2.checkpoint.DetectionCheckpointer`.
         """
         super().__init__(model, save_dir, **kwargs)
         self.strictness = strictness
-        self.trust = trust
         self.description = description
 
     def load_model(self, checkpoint: dict[str, Any]) -> None:
@@ -99,7 +96,7 @@ class PointCheckpointer(DetectionCheckpointer):
                 unfinished.write_text(last_filename_basename, encoding="utf-8")
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        checkpoint = read_weight_file(filename, trust=self.trust)
+        checkpoint = read_weight_file(filename)
         # "weights.pth?matching_heuristics=True" is detectron2's way to ask for them.
         query = parse_qs(self._parsed_url_during_load.query)
         if query.get("matching_heuristics") == ["True"]:

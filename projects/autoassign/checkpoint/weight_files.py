@@ -83,8 +83,8 @@ def read_weight_file(path: str | os.PathLike[str], *, trust: bool = False) -> di
     except ForbiddenGlobalError as error:
         raise ValueError(
             f"{path} cannot be read as a checkpoint without running code: it asks for {error}, "
-            "where weights need only tensors and plain values; if you trust its author, read it "
-            "with --trust"
+            "where weights need only tensors and plain values; if you trust its author, "
+            "`autoassign convert --trust --to tensors` makes a file of it that needs no trust"
         ) from error
     except ImportError as error:
         raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error

@@ -3,6 +3,7 @@
     autoassign convert auto_assign_r50_fpn_1x_coco.pth autoassign.pth
     autoassign convert epoch_12.pth mine.safetensors --style caffe
     autoassign convert output/mine/model_best.pth for_mmdetection.pth --to mmdet
+    autoassign convert --trust --to tensors from_a_friend.pth safe.pth
 
 SOURCE is AutoAssign, FCOS (improved) or ATSS of MMDetection 2 or 3, DSLA of its fork of
 MMDetection, AutoAssign of cvpods, or FCOS of AdelaiDet or detectron2; its tensors tell which.
@@ -23,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a file or an address")
     parser.add_argument("output", metavar="OUTPUT", help="a .pth or .safetensors; is replaced")
     parser.add_argument(
-        "--to", choices=("autoassign", "mmdet"), default="autoassign", help="default: autoassign"
+        "--to",
+        choices=("autoassign", "mmdet", "tensors"),
+        default="autoassign",
+        help="tensors: as they are, without anything else (default: autoassign)",
     )
     parser.add_argument(
         "--style",
@@ -39,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Convert and write."""
+    import torch
+
     from ..checkpoint import (
         check_published,
         check_weight_suffix,
@@ -58,6 +64,10 @@ def run(args: argparse.Namespace) -> None:
     if args.to == "mmdet":
         converted = to_mmdetection(checkpoint, source=name)
         print(f"{len(converted['state_dict'])} tensors for MMDetection's AutoAssign")
+    elif args.to == "tensors":
+        tensors = {name: torch.as_tensor(x) for name, x in checkpoint["model"].items()}
+        converted = {"model": tensors}
+        print(f"{len(converted['model'])} tensors")
     else:
         converted = convert_checkpoint(checkpoint, source=name, style=args.style)
         print(f"{converted['source']}: {len(converted['model'])} tensors, all used")
