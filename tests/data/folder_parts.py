@@ -9,9 +9,9 @@ from PIL import Image
 VOC_SIZE = "<size><width>40</width><height>30</height><depth>3</depth></size>"
 
 
-def write_image(path: Path, width: int = 40, height: int = 30) -> None:
+def write_image(path: Path, width: int = 40, height: int = 30, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    noise = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
 
 
@@ -27,7 +27,7 @@ def annotation(annotation_id: int, image_id: int, bbox: list, **fields: object) 
     }
 
 
-def voc_object(name: str, box: tuple, difficult: int = 0) -> str:
+def voc_object(name: str, box: tuple, difficult: object = 0) -> str:
     corners = "".join(
         f"<{field}>{value}</{field}>"
         for field, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)

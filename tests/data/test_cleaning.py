@@ -1,21 +1,23 @@
-import copy
-
+import numpy as np
 import pytest
-from detectron2.structures import BoxMode
 
-from autoassign.data import clean_boxes
+from autoassign.data import BoxTable, TableBuilder, clean_boxes
 
 INF, NAN = float("inf"), float("nan")
 
 
-def record(*boxes: list, mode: BoxMode = BoxMode.XYXY_ABS) -> dict:
-    annotations = [{"bbox": box, "bbox_mode": mode, "category_id": 0} for box in boxes]
-    return {"file_name": "a.png", "height": 30, "width": 40, "annotations": annotations}
+def table_of(*images: list[list], **fields: object) -> BoxTable:
+    """A table of images of 40 x 30 pixels with the given xyxy boxes."""
+    builder = TableBuilder()
+    for image_id, boxes in enumerate(images):
+        index = builder.add_image("a.png", image_id, 30, 40)
+        for box in boxes:
+            builder.add_object(index, 0, box, **fields)
+    return builder.build()
 
 
-def cleaned_boxes(*boxes: list, mode: BoxMode = BoxMode.XYXY_ABS) -> list[list]:
-    records, _ = clean_boxes([record(*boxes, mode=mode)])
-    return [annotation["bbox"] for annotation in records[0]["annotations"]]
+def cleaned_boxes(*boxes: list) -> list[list]:
+    return clean_boxes(table_of(boxes))[0].boxes.tolist()
 
 
 @pytest.mark.parametrize(
@@ -32,29 +34,27 @@ def cleaned_boxes(*boxes: list, mode: BoxMode = BoxMode.XYXY_ABS) -> list[list]:
     ],
 )
 def test_an_unusable_box_is_dropped_for_its_reason(box, reason):
-    records, report = clean_boxes([record(box, [1, 2, 3, 4])])
+    cleaned, report = clean_boxes(table_of([box, [1, 2, 3, 4]]))
 
-    assert [a["bbox"] for a in records[0]["annotations"]] == [[1, 2, 3, 4]]
+    assert cleaned.boxes.tolist() == [[1, 2, 3, 4]]
     assert report.num_dropped == {reason: 1}
     assert report.num_boxes == 1
 
 
 def test_a_box_that_sticks_out_is_clipped_to_the_image():
-    records, report = clean_boxes([record([-3, 5, 8, 9], [30, 20, 41, 37])])
+    cleaned, report = clean_boxes(table_of([[-3, 5, 8, 9], [30, 20, 41, 37]]))
 
-    assert [a["bbox"] for a in records[0]["annotations"]] == [[0, 5, 8, 9], [30, 20, 40, 30]]
+    assert cleaned.boxes.tolist() == [[0, 5, 8, 9], [30, 20, 40, 30]]
     assert report.num_clipped == 2
     assert not report.num_dropped
 
 
-def test_xywh_boxes_are_judged_and_clipped_as_xywh():
-    mode = BoxMode.XYWH_ABS
+def test_each_box_is_clipped_to_its_own_image():
+    builder = TableBuilder()
+    for width in (40, 60):
+        builder.add_object(builder.add_image("a.png", width, 30, width), 0, (30, 5, 99, 9))
 
-    # The width of 12 and the zero height would be a valid and an inverted box as xyxy.
-    assert cleaned_boxes([30, 5, 12, 6], [3, 4, 9, 0], [20, 10, 5, 6], mode=mode) == [
-        [30, 5, 40, 11],
-        [20, 10, 5, 6],
-    ]
+    assert clean_boxes(builder.build())[0].boxes.tolist() == [[30, 5, 40, 9], [30, 5, 60, 9]]
 
 
 def test_a_box_over_the_edge_by_the_rounding_of_two_decimals_is_left_alone():
@@ -62,31 +62,42 @@ def test_a_box_over_the_edge_by_the_rounding_of_two_decimals_is_left_alone():
     assert cleaned_boxes([30, 5, 40.02, 9]) == [[30, 5, 40, 9]]
 
 
-def test_images_without_boxes_stay_and_other_fields_are_kept():
-    crowd = record([1, 2, 3, 4])
-    crowd["annotations"][0]["iscrowd"] = 1
+def test_the_area_of_a_clipped_object_is_at_most_that_of_its_box():
+    boxes = [[35, 5, 45, 15], [35, 5, 45, 15], [1, 1, 5, 5]]
+    areas = [80, 20, 99]
+    builder = TableBuilder()
+    index = builder.add_image("a.png", 0, 30, 40)
+    for box, area in zip(boxes, areas, strict=True):
+        builder.add_object(index, 0, box, area=area)
+    builder.add_object(index, 0, boxes[0])
 
-    records, report = clean_boxes([record(), record([1, 1, 1, 1]), crowd])
+    cleaned, _ = clean_boxes(builder.build())
 
-    assert [r["annotations"] for r in records] == [[], [], crowd["annotations"]]
+    np.testing.assert_equal(cleaned.areas, [50, 20, 99, NAN])
+
+
+def test_images_without_boxes_stay_and_crowds_are_kept():
+    cleaned, report = clean_boxes(table_of([], [[1, 1, 1, 1]], [[1, 2, 3, 4]], is_crowd=True))
+
+    assert [len(record["annotations"]) for record in cleaned.records()] == [0, 0, 1]
+    assert cleaned.is_crowd.tolist() == [True]
     assert report.num_images == 3
 
 
 def test_the_input_is_not_modified():
-    records = [record([-3, 5, 8, 9], [1, 1, 1, 1])]
-    before = copy.deepcopy(records)
+    table = table_of([[-3, 5, 8, 9], [1, 1, 1, 1]])
 
-    clean_boxes(records)
+    clean_boxes(table)
 
-    assert records == before
+    assert table.boxes.tolist() == [[-3, 5, 8, 9], [1, 1, 1, 1]]
 
 
 def test_the_report_counts_in_one_line():
     boxes = [[1, 2, 3, 4]] * 1500 + [[-1, 2, 3, 4], [1, 2, 1, 4], [50, 2, 60, 4], [1, 50, 3, 60]]
 
-    _, report = clean_boxes([record(*boxes), record()])
+    _, report = clean_boxes(table_of(boxes, []))
 
     assert str(report) == (
         "2 images, 1 501 boxes; dropped 3 (1 zero area, 2 outside the image), clipped 1"
     )
-    assert str(clean_boxes([record([1, 2, 3, 4])])[1]) == "1 images, 1 boxes"
+    assert str(clean_boxes(table_of([[1, 2, 3, 4]]))[1]) == "1 images, 1 boxes"

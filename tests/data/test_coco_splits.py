@@ -3,6 +3,7 @@ import re
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
 from folder_parts import annotation
 
 from autoassign.data import register_custom_datasets
@@ -41,7 +42,9 @@ def test_records_classes_and_metadata(register, coco_folder):
     first, second = DatasetCatalog.get("pets_train")
     assert first["file_name"] == str(root / "images" / "a.png")
     assert [a["category_id"] for a in first["annotations"]] == [0, 1]
-    assert second["annotations"][0]["bbox"] == [2, 3, 30, 25]
+    assert second["annotations"] == [
+        {"bbox": [2, 3, 32, 28], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1, "iscrowd": 0}
+    ]
 
 
 def test_crowds_are_kept_and_masks_left_out(register, coco_folder):
@@ -131,10 +134,9 @@ def test_a_missing_list_is_named(register, coco_folder, coco_content, key):
     ("key", "field", "entry"),
     [
         ("images", "file_name", "the entry with id 9"),
-        ("images", "width", "the entry with id 9"),
         ("annotations", "bbox", "the entry with id 13"),
         ("annotations", "image_id", "the entry with id 13"),
-        ("annotations", "id", "entry number 2"),
+        ("images", "id", "entry number 1"),
         ("categories", "name", "the entry with id 1"),
     ],
 )
@@ -150,13 +152,18 @@ def test_a_missing_field_is_named(register, coco_folder, coco_content, key, fiel
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"image_id": 99}, "field 'image_id' is 99, which is not in 'images'"),
-        ({"category_id": 2}, "field 'category_id' is 2, which is not in 'categories'"),
-        ({"bbox": [1, 2, 3]}, "field 'bbox' is [1, 2, 3], not four numbers"),
-        ({"bbox": [1, 2, 3, "4"]}, "field 'bbox' is [1, 2, 3, '4'], not four numbers"),
-        ({"bbox": None}, "field 'bbox' of the entry with id 5 is None, not a list"),
-        ({"image_id": "7"}, "field 'image_id' of the entry with id 5 is '7', not an integer"),
-        ({"ignore": 1}, "field 'ignore' is not supported"),
+        ({"image_id": 99}, "field 'image_id' of entry number 0 is 99, which is not in 'images'"),
+        (
+            {"category_id": 2},
+            "field 'category_id' of entry number 0 is 2, which is not in 'categories'",
+        ),
+        ({"bbox": [1, 2, 3]}, "field 'bbox' of the entry with id 5 is [1, 2, 3], not four numbers"),
+        ({"bbox": [1, 2, 3, "a"]}, "is [1, 2, 3, 'a'], not a number"),
+        ({"bbox": {"x": 1}}, "is {'x': 1}, not four numbers"),
+        ({"bbox": None}, "field 'bbox' of the entry with id 5 is None, not four numbers"),
+        ({"bbox": [], "segmentation": [[1, 2, 3]]}, "is [[1, 2, 3]], not a list of polygons"),
+        ({"image_id": None}, "field 'image_id' of the entry with id 5 is None, not an integer"),
+        ({"iscrowd": 2}, "field 'iscrowd' of the entry with id 5 is 2, not 0 or 1"),
     ],
 )
 def test_a_wrong_field_of_an_annotation_is_named(register, coco_folder, fields, message):
@@ -166,11 +173,32 @@ def test_a_wrong_field_of_an_annotation_is_named(register, coco_folder, fields, 
         register(root)
 
 
-def test_an_id_that_is_there_twice_is_named(register, coco_folder):
-    twice = [annotation(5, 7, [1, 1, 8, 8]), annotation(5, 9, [1, 1, 8, 8])]
+def test_all_kinds_of_faults_are_told_at_once(register, coco_folder, coco_content):
+    annotations = [
+        without(annotation(1, 7, [1, 1, 8, 8]), "bbox"),
+        without(annotation(2, 7, [1, 1, 8, 8]), "bbox"),
+        annotation(3, 8, [1, 1, 8, 8]),
+    ]
+    images = [*coco_content["images"], {"id": 10, "width": -1}]
 
-    with pytest.raises(ValueError, match="annotations: 2 entries have the id 5"):
-        register(coco_folder(annotations=twice))
+    with pytest.raises(ValueError, match=r"train\.json: ") as error:
+        register(coco_folder(annotations=annotations, images=images))
+
+    sentences = str(error.value).split(": ", 1)[1].split("; ")
+    assert sentences == [
+        "images: the entry with id 10 has no field 'file_name'",
+        "images: field 'width' of the entry with id 10 is -1, not a whole number of pixels from 1 "
+        "to 1000000",
+        "annotations: the entry with id 1 has no field 'bbox' (1 more like it)",
+        "annotations: field 'image_id' of entry number 2 is 8, which is not in 'images'",
+    ]
+
+
+@pytest.mark.parametrize("key", ["images", "categories"])
+def test_an_id_of_two_things_is_named(register, coco_folder, coco_content, key):
+    entries = [{**entry, "id": 1} for entry in coco_content[key]]
+    with pytest.raises(ValueError, match=f"{key}: the entry with id 1 has the id of another"):
+        register(coco_folder(**{key: entries}, annotations=[]))
 
 
 def test_ground_truth_is_the_file_itself_where_nothing_changed(register, coco_folder):
@@ -200,9 +228,9 @@ def test_ground_truth_follows_the_cleaning(register, coco_folder, tmp_path):
         content = json.load(file)
     assert content["annotations"] == [
         # Of the mask's 80.5 pixels no more than the 5 x 10 of the clipped box can be in the image.
-        annotation(4, 7, [35, 5, 5, 10], area=50, iscrowd=1),
-        annotation(5, 9, [35, 5, 5, 10], area=20.5),
-        annotation(6, 9, [1, 1, 8, 8.25], area=40.5),
+        annotation(1, 7, [35, 5, 5, 10], area=50, iscrowd=1),
+        annotation(2, 9, [35, 5, 5, 10], area=20.5),
+        annotation(3, 9, [1, 1, 8, 8.25], area=40.5),
     ]
 
 
@@ -230,10 +258,3 @@ def test_a_box_counts_whatever_its_mask(register, coco_folder):
         )
     )
     assert len(DatasetCatalog.get("pets_train")[0]["annotations"]) == len(masks)
-
-
-@pytest.mark.parametrize("field", ["area", "iscrowd"])
-def test_an_optional_field_of_a_wrong_type_is_an_error(register, coco_folder, field):
-    root = coco_folder(annotations=[annotation(5, 7, [1, 1, 8, 8], **{field: None})])
-    with pytest.raises(ValueError, match=rf"id 5: field '{field}' is None, not a number"):
-        register(root)

@@ -5,7 +5,7 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
 from folder_parts import VOC_SIZE, annotation, voc_object
 
-from autoassign.data import register_custom_datasets
+from autoassign.data import DatasetReport, load_table, register_custom_datasets
 
 CELL = VOC_SIZE + voc_object("cell", (5, 5, 20, 20))
 
@@ -25,13 +25,27 @@ def test_without_a_format_nothing_happens(make_cfg):
 
 
 def test_an_unknown_format_names_the_allowed_ones(make_cfg):
-    with pytest.raises(ValueError, match="FORMAT is 'yolo'; allowed: coco, voc"):
-        register_custom_datasets(make_cfg(FORMAT="yolo"))
+    with pytest.raises(ValueError, match="FORMAT is 'tfrecord'; allowed: coco, voc, yolo"):
+        register_custom_datasets(make_cfg(FORMAT="tfrecord"))
 
 
-def test_a_split_is_required(make_cfg, tmp_path):
-    with pytest.raises(ValueError, match="TRAIN, TEST or both"):
-        register_custom_datasets(make_cfg(FORMAT="voc", ROOT=tmp_path, TRAIN=" , "))
+def test_upper_and_lower_case_name_the_same_format(make_cfg, voc_folder):
+    cfg = make_cfg(FORMAT="VOC", ROOT=voc_folder(train={"a": CELL}), TRAIN="train")
+    register_custom_datasets(cfg)
+    assert cfg.DATASETS.TRAIN == ("cells_train",)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "message"),
+    [
+        ("coco", "holds 0 JSON files .*TRAIN, TEST or both"),
+        ("voc", "holds no XML file"),
+        ("yolo", "the split '.' has no image"),
+    ],
+)
+def test_an_empty_folder_is_an_error(make_cfg, tmp_path, format_name, message):
+    with pytest.raises(ValueError, match=message):
+        register_custom_datasets(make_cfg(FORMAT=format_name, ROOT=tmp_path, TRAIN=" , "))
 
 
 def test_registering_again_gives_the_same_and_follows_a_changed_folder(make_cfg, coco_folder):
@@ -61,12 +75,23 @@ def test_each_user_of_the_catalog_gets_a_copy(make_cfg, coco_folder):
 
 def test_one_summary_line_per_dataset(make_cfg, coco_folder, caplog):
     caplog.set_level("INFO", logger="autoassign")
-    root = coco_folder(annotations=[annotation(1, 7, [1, 1, 8, 8]), annotation(2, 7, [1, 1, 0, 8])])
+    root = coco_folder(
+        categories=[{"id": 1, "name": "cat"}],
+        annotations=[
+            annotation(1, 7, [1, 1, 8, 8]),
+            annotation("x", "7", [1, 1, 0, 8], area=None),
+        ],
+    )
 
     register_custom_datasets(coco_cfg(make_cfg, root, TEST="train.json"))
 
+    line = (
+        "2 images, 1 boxes; dropped 1 (1 zero area); repaired: 1 areas of another type, 1 missing "
+        "ids of annotations, 1 ids in annotations of another type"
+    )
     lines = [r.getMessage() for r in caplog.records if r.name.startswith("autoassign")]
-    assert lines == ["pets_train: 2 images, 1 boxes; dropped 1 (1 zero area)"]
+    assert lines == [f"pets_train: {line}"]
+    assert load_table("pets_train").report == DatasetReport(line)
 
 
 @pytest.mark.parametrize("fields", [{"bbox": [50, 50, 8, 8]}, {"iscrowd": 1}])
@@ -117,7 +142,7 @@ def test_no_readable_image_at_all_is_an_error(make_cfg, voc_folder):
     root = voc_folder(train={"a": CELL})
     (root / "JPEGImages" / "a.png").write_bytes(b"")
 
-    with pytest.raises(ValueError, match=r"none of its 1 images can be read: .*a\.png"):
+    with pytest.raises(ValueError, match=r"none of its 1 images can be used: .*a\.png"):
         register_custom_datasets(
             make_cfg(FORMAT="voc", ROOT=root, TRAIN="train", SKIP_UNREADABLE=True)
         )

@@ -164,7 +164,7 @@ def test_evaluation_without_a_test_dataset_is_an_error(shapes, tmp_path):
         ("MODEL.FPN.TOP_BLOCK_IN_FEATURE", "c5", "'p5' or 'res5'"),
         ("SOLVER.OPTIMIZER", "ADAM", "SGD, ADAMW"),
         ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "global", "value, norm, full_model"),
-        ("DATASETS.CUSTOM.FORMAT", "yolo", "coco, voc"),
+        ("DATASETS.CUSTOM.FORMAT", "tfrecord", "coco, voc, yolo"),
         (
             "TEST.BEST_METRIC",
             "bbox/ap",

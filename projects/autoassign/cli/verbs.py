@@ -35,6 +35,7 @@ VERBS = {
     "benchmark inference": ("benchmark.inference", "measure inference beside detectron2's"),
     "benchmark model": ("benchmark.model", "count parameters and FLOPs, part by part"),
     "benchmark eval": ("benchmark.evaluation", "measure the time of COCO evaluation"),
+    "check-data": ("check_data", "check a dataset: what it holds and what is wrong with it"),
     "doctor": ("doctor", "check the installation"),
 }
 

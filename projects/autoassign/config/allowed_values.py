@@ -40,6 +40,7 @@ ALLOWED_VALUES = {
     "INPUT.MIN_SIZE_TEST": at_least(0),  # 0: images keep their size
     "INPUT.MAX_SIZE_TEST": at_least(1),
     "INPUT.RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
+    "DATASETS.CUSTOM.VAL_FRACTION": _below_1,
     "DATALOADER.NUM_WORKERS": at_least(0),
     "DATALOADER.REPEAT_THRESHOLD": at_least(0),
     "SOLVER.OPTIMIZER": one_of("SGD", "ADAMW"),

@@ -84,16 +84,22 @@ def _add_solver_options(solver: CN) -> None:
 
 def _add_data_options(datasets: CN) -> None:
     datasets.CUSTOM = CN()
-    # "": DATASETS.TRAIN/TEST name registered datasets. "coco" or "voc": the folder below is
+    # "": DATASETS.TRAIN/TEST name registered datasets. "coco", "voc" or "yolo": the folder below is
     # registered, and DATASETS.TRAIN/TEST are set from it.
     datasets.CUSTOM.FORMAT = ""
-    # The folder that the paths below are relative to.
+    # The folder that the paths below are relative to; yolo: also a data.yaml.
     datasets.CUSTOM.ROOT = ""
-    # coco: annotation files (.json). voc: names of splits (ImageSets/Main/<split>.txt).
+    # coco: annotation files, or folders with one each. voc: names of lists
+    # (ImageSets/Main/<name>.txt), or folders of XML files. yolo: keys of the data.yaml, or folders
+    # of images. Both empty: what the data.yaml says, or all of ROOT is for training.
     datasets.CUSTOM.TRAIN = ""
     datasets.CUSTOM.TEST = ""
-    # coco: the folders of the images. voc: not used (JPEGImages).
+    # coco, voc: the folders of the images, where they are not found without.
     datasets.CUSTOM.TRAIN_IMAGES = ""
     datasets.CUSTOM.TEST_IMAGES = ""
-    # True: images that cannot be read are left out with a warning. False: they are an error.
+    # Share of the training images that is set aside as the test split; 0: none. Another seed
+    # chooses other images.
+    datasets.CUSTOM.VAL_FRACTION = 0.0
+    datasets.CUSTOM.VAL_SEED = 0
+    # True: images that cannot be used are left out with a warning. False: they are an error.
     datasets.CUSTOM.SKIP_UNREADABLE = False

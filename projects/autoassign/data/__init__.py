@@ -1,18 +1,49 @@
-"""Datasets: registration from the config, cleaning, reading images."""
+"""Datasets: registration from the config, checks, cleaning, reading images, loading."""
 
+from .catalog import DatasetReport, LoadedTable, TableDataset, load_table
 from .classes import resolve_num_classes
 from .cleaning import CleaningReport, clean_boxes
 from .dataset_mapper import CheckedDatasetMapper
-from .register import register_custom_datasets
+from .datasets import register_builtin_datasets
+from .image_files import READ_ERRORS, read_image
+from .model_inputs import has_objects, map_record
+from .records import (
+    choose_records,
+    class_index,
+    dataset_records,
+    image_record,
+    load_dataset,
+)
+from .register import FORMATS, register_custom_datasets
+from .shapes import generate_shapes
+from .table import BoxTable, TableBuilder
 from .train_loader import TrainingBatches, build_train_loader, derive_seed
 
 __all__ = [
+    "FORMATS",
+    "READ_ERRORS",
+    "BoxTable",
     "CheckedDatasetMapper",
     "CleaningReport",
+    "DatasetReport",
+    "LoadedTable",
+    "TableBuilder",
+    "TableDataset",
     "TrainingBatches",
     "build_train_loader",
+    "choose_records",
+    "class_index",
     "clean_boxes",
+    "dataset_records",
     "derive_seed",
+    "generate_shapes",
+    "has_objects",
+    "image_record",
+    "load_dataset",
+    "load_table",
+    "map_record",
+    "read_image",
+    "register_builtin_datasets",
     "register_custom_datasets",
     "resolve_num_classes",
 ]

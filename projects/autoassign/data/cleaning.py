@@ -1,16 +1,20 @@
-"""Boxes no detector can learn from, or be judged by, taken out of detectron2 dataset dicts."""
+"""Boxes no detector can learn from, or be judged by, taken out of annotations."""
 
-from collections import Counter
+from __future__ import annotations
+
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
-from detectron2.structures import BoxMode
+
+from .table import BoxTable
 
 __all__ = ["CleaningReport", "clean_boxes"]
 
 # Pixels a box may stick out and be left alone: a COCO file rounds x and width to two decimals
 # each, and such a file should stay its own ground truth.
 _ROUNDING = 0.011
+_FAULTS = ("", "non-finite", "inverted", "zero area", "outside the image")
 
 
 @dataclass(frozen=True)
@@ -44,64 +48,51 @@ def _grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def clean_boxes(records: list[dict]) -> tuple[list[dict], CleaningReport]:
+def clean_boxes(table: BoxTable) -> tuple[BoxTable, CleaningReport]:
     """Drop unusable boxes and clip those that stick out of their image.
 
     Dropped: boxes with a non-finite coordinate, inverted ones, those of zero area and those
     that do not overlap the image. Crowd boxes are treated alike.
 
     Args:
-        records: detectron2 dataset dicts with ``height``, ``width`` and ``annotations``, whose
-            boxes are in one ``bbox_mode`` per image. They are not modified.
+        table: images whose sizes are known.
 
     Returns:
-        The dataset dicts after cleaning, images that lost all their boxes included, and the
-        report. An annotation that needed no change is passed on as it is; a clipped one has
-        its box in ``BoxMode.XYXY_ABS`` (pixels).
+        The table after cleaning, with all its images, and the report. A clipped object has at
+        most the area of its box.
     """
-    cleaned = []
-    num_boxes, num_clipped, num_dropped = 0, 0, Counter[str]()
-    for record in records:
-        annotations, faults, clipped = _clean_image(record)
-        cleaned.append({**record, "annotations": annotations})
-        num_boxes += len(annotations)
-        num_clipped += clipped
-        num_dropped.update(faults)
-    return cleaned, CleaningReport(len(cleaned), num_boxes, dict(num_dropped), num_clipped)
-
-
-def _clean_image(record: dict) -> tuple[list[dict], list[str], int]:
-    """Return the annotations kept, one reason per box dropped, and the number of boxes clipped."""
-    annotations = record["annotations"]
-    if not annotations:
-        return [], [], 0
-    boxes = BoxMode.convert(
-        np.array([annotation["bbox"] for annotation in annotations], dtype=np.float64),
-        annotations[0]["bbox_mode"],
-        BoxMode.XYXY_ABS,
+    faults = _find_faults(table)
+    kept = table.select_objects(faults == 0)
+    limits = table.sizes[kept.image_index][:, [1, 0, 1, 0]]
+    inside = np.clip(kept.boxes, 0, limits)
+    clipped = (np.abs(kept.boxes - inside) > _ROUNDING).any(axis=1)
+    boxes = np.where(clipped[:, None], inside, kept.boxes)
+    # The area may be that of a mask, smaller than the box. NaN stays NaN.
+    areas = np.where(
+        clipped, np.minimum(kept.areas, (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)), kept.areas
     )
-    width, height = record["width"], record["height"]
-    faults = _find_faults(boxes, width, height)
-    inside = np.clip(boxes, 0, [width, height, width, height])
-    sticks_out = (np.abs(boxes - inside) > _ROUNDING).any(axis=1)
-
-    kept = []
-    for annotation, fault, box, out in zip(annotations, faults, inside, sticks_out, strict=True):
-        if fault:
-            continue
-        if out:
-            annotation = {**annotation, "bbox": box.tolist(), "bbox_mode": BoxMode.XYXY_ABS}
-        kept.append(annotation)
-    return kept, [str(fault) for fault in faults if fault], int((sticks_out & (faults == "")).sum())
+    counts = np.bincount(faults, minlength=len(_FAULTS))
+    return dataclasses.replace(kept, boxes=boxes, areas=areas), CleaningReport(
+        num_images=len(table),
+        num_boxes=len(boxes),
+        num_dropped={
+            name: int(count) for name, count in zip(_FAULTS[1:], counts[1:], strict=True) if count
+        },
+        num_clipped=int(clipped.sum()),
+    )
 
 
-def _find_faults(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Say for each of the (N, 4) xyxy ``boxes`` why it is unusable, "" where it is not."""
-    x0, y0, x1, y1 = boxes.T
-    faults = {
-        "non-finite": ~np.isfinite(boxes).all(axis=1),
-        "inverted": (x1 < x0) | (y1 < y0),
-        "zero area": (x1 == x0) | (y1 == y0),
-        "outside the image": (x1 <= 0) | (y1 <= 0) | (x0 >= width) | (y0 >= height),
-    }
-    return np.select(list(faults.values()), list(faults), default="")
+def _find_faults(table: BoxTable) -> np.ndarray:
+    """(M,) index into _FAULTS of the first fault of each box, 0 for none."""
+    heights, widths = table.sizes[table.image_index].T
+    x0, y0, x1, y1 = table.boxes.T
+    return np.select(
+        [
+            ~np.isfinite(table.boxes).all(axis=1),
+            (x1 < x0) | (y1 < y0),
+            (x1 == x0) | (y1 == y0),
+            (x1 <= 0) | (y1 <= 0) | (x0 >= widths) | (y0 >= heights),
+        ],
+        range(1, len(_FAULTS)),
+        default=0,
+    )

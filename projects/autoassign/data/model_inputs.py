@@ -8,7 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data.detection_utils import build_augmentation
 
-from . import CheckedDatasetMapper
+from .dataset_mapper import CheckedDatasetMapper
 
 __all__ = ["has_objects", "map_record"]
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from detectron2.structures import BoxMode
 
 from .cleaning import clean_boxes
-from .image_files import fill_missing_sizes
+from .image_files import check_images
 from .model_inputs import has_objects
 from .register import register_custom_datasets
+from .table import TableBuilder
 
 __all__ = [
     "choose_records",
@@ -145,26 +145,25 @@ def image_record(
         ValueError: the image cannot be read, a box is not of this form, has no area or lies
             outside the image; or there is no such class.
     """
-    annotations = [_annotation(text, class_names) for text in boxes]
-    record = {"file_name": file_name, "image_id": 0, "height": 0, "width": 0}
-    (cleaned,), report = clean_boxes(fill_missing_sizes([{**record, "annotations": annotations}]))
+    builder = TableBuilder()
+    index = builder.add_image(file_name, 0)
+    for text in boxes:
+        box, class_name = _box_and_class(text)
+        builder.add_object(index, class_index(class_name, class_names), box)
+    table = check_images(builder.build(), "--image", skip_unreadable=False)
+    cleaned, report = clean_boxes(table)
     if report.num_dropped:
         raise ValueError(f"{file_name}: a --box cannot be used: {', '.join(report.num_dropped)}")
-    return cleaned
+    return cleaned.record(0)
 
 
-def _annotation(text: str, class_names: Sequence[str]) -> dict[str, Any]:
+def _box_and_class(text: str) -> tuple[tuple[float, float, float, float], str]:
     parts = text.split(",", 4)
     try:
-        box = [float(part) for part in parts[:4]]
-        name = parts[4]
+        x0, y0, x1, y1 = (float(part) for part in parts[:4])
+        return (x0, y0, x1, y1), parts[4]
     except (ValueError, IndexError) as error:
         raise ValueError(f"--box is x1,y1,x2,y2,CLASS in pixels, not {text!r}") from error
-    return {
-        "bbox": box,
-        "bbox_mode": BoxMode.XYXY_ABS,
-        "category_id": class_index(name, class_names),
-    }
 
 
 def class_index(name: str, class_names: Sequence[str]) -> int:

@@ -1,33 +1,46 @@
 """A user's dataset, named in the config only, registered with detectron2."""
 
-import json
+from __future__ import annotations
+
+import dataclasses
+import itertools
 import logging
-import pickle
-from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
+from detectron2.utils import comm
 
+from .catalog import DatasetReport, LoadedTable, register_table
 from .cleaning import clean_boxes
-from .coco import CocoSplit, coco_splits
-from .image_files import check_image_files, fill_missing_sizes
-from .voc import VocSplit, voc_splits
+from .duplicates import near_duplicates, shared_images
+from .formats import FORMATS, Split
+from .ground_truth import coco_ground_truth, write_json
+from .image_files import check_images
+from .suspicions import suspicions
+from .table import BoxTable
+from .validation_split import choose_validation_images
 
 __all__ = ["FORMATS", "register_custom_datasets"]
 
 logger = logging.getLogger(__name__)
 
-Split = CocoSplit | VocSplit
+# Images of two splits up to which look-alikes are searched before training: some seconds.
+_MAX_COMPARED = 1000
+_MAX_NAMES = 3
 
-# Format -> what turns cfg.DATASETS.CUSTOM into training and test splits.
-FORMATS: dict[str, Callable[[CfgNode], tuple[Sequence[Split], Sequence[Split]]]] = {
-    "coco": coco_splits,
-    "voc": voc_splits,
-}
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A split whose images and boxes can be used, under the name that it will have."""
+
+    name: str
+    split: Split
+    table: BoxTable
+    # A COCO file that evaluation may read instead of the table.
+    json_file: Path | None
+    report: DatasetReport
 
 
 def register_custom_datasets(cfg: CfgNode) -> None:
@@ -35,84 +48,167 @@ def register_custom_datasets(cfg: CfgNode) -> None:
 
     Sets ``cfg.DATASETS.TRAIN`` and ``cfg.DATASETS.TEST`` to the registered names, such as
     ``bccd_train``; does nothing where ``cfg.DATASETS.CUSTOM.FORMAT`` is "". Every image is
-    checked (:func:`~autoassign.data.image_files.check_image_files`), every box cleaned
-    (:func:`~autoassign.data.cleaning.clean_boxes`), with one line in the log per dataset. Test
-    splits are evaluated on what is left: where that differs from the user's annotation file,
-    and for VOC, the metadata's ``json_file`` is written to ``ground_truth/`` in
-    ``cfg.OUTPUT_DIR``. Names registered before are replaced. Each worker process makes the call
+    checked (:func:`~autoassign.data.image_files.check_images`), every box cleaned
+    (:func:`~autoassign.data.cleaning.clean_boxes`), with one line in the log per dataset, and a
+    warning for each suspicion. Test splits are evaluated on what is left: where that differs from
+    the user's annotation file, and for VOC and YOLO, the metadata's ``json_file`` is written to
+    ``ground_truth/`` in ``cfg.OUTPUT_DIR``. With ``VAL_FRACTION``, the test splits are parts of the
+    training splits (:func:`~.validation_split.choose_validation_images`), whose images are listed
+    in ``splits/`` there. Names registered before are replaced. Each worker process makes the call
     for itself.
 
     Args:
         cfg: a config that is not frozen.
 
     Raises:
-        FileNotFoundError: a folder, an annotation or an image is missing.
+        OSError: a folder, an annotation or an image is missing.
         ValueError: the options or an annotation are wrong, or nothing is left to train on.
     """
     custom = cfg.DATASETS.CUSTOM
     if not custom.FORMAT:
         return
+    custom.FORMAT = custom.FORMAT.strip().lower()
+    train_splits, test_splits = _read_splits(custom)
+    prepared: dict[str, _Prepared] = {}
+    for split in (*train_splits, *test_splits):
+        if split.name not in prepared:
+            is_train = any(each.name == split.name for each in train_splits)
+            prepared[split.name] = _prepare(split, is_train, custom.SKIP_UNREADABLE)
+    train, test = ([prepared[x.name] for x in splits] for splits in (train_splits, test_splits))
+    if custom.VAL_FRACTION:
+        train, test = _split_off_validation(cfg, train)
+    for each in {x.name: x for x in (*train, *test)}.values():
+        _register(each, Path(cfg.OUTPUT_DIR) if each in test else None)
+    _warn_of_shared_images(train, test)
+    cfg.DATASETS.TRAIN = tuple(each.name for each in train)
+    cfg.DATASETS.TEST = tuple(each.name for each in test)
+
+
+def _read_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
     if custom.FORMAT not in FORMATS:
         raise ValueError(
             f"DATASETS.CUSTOM.FORMAT is {custom.FORMAT!r}; allowed: {', '.join(FORMATS)}"
         )
     train, test = FORMATS[custom.FORMAT](custom)
-    if not train and not test:
-        raise ValueError("DATASETS.CUSTOM.FORMAT is set: name splits in its TRAIN, TEST or both")
-
-    splits: dict[str, Split] = {}
+    known: dict[str, Split] = {}
     for split in (*train, *test):
-        if splits.setdefault(split.name, split) != split:
+        other = known.setdefault(split.name, split)
+        if (other.source, other.paths) != (split.source, split.paths):
             raise ValueError(
                 f"DATASETS.CUSTOM: two different splits, or one with two image folders, would be "
-                f"called {split.name}: {splits[split.name].source} and {split.source}"
+                f"called {split.name}: {other.source} and {split.source}"
             )
-    train_names = tuple(split.name for split in train)
-    test_names = tuple(split.name for split in test)
-    for name, split in splits.items():
-        records = _prepare(split, name in train_names, custom.SKIP_UNREADABLE)
-        _register(split, records, Path(cfg.OUTPUT_DIR) if name in test_names else None)
-    cfg.DATASETS.TRAIN = train_names
-    cfg.DATASETS.TEST = test_names
-
-
-def _prepare(split: Split, is_train: bool, skip_unreadable: bool) -> list[dict]:
-    """Load a split and return dataset dicts with usable images and boxes only."""
-    # Metadata can be set once.
-    DatasetCatalog.pop(split.name, None)
-    MetadataCatalog.pop(split.name, None)
-    records = split.load()
-    records = check_image_files(records, split.name, skip_unreadable=skip_unreadable)
-    records, report = clean_boxes(fill_missing_sizes(records))
-    logger.info(f"{split.name}: {report}")
-    if is_train and not any(
-        not annotation.get("iscrowd", 0) for r in records for annotation in r["annotations"]
-    ):
+    if custom.VAL_FRACTION and test:
         raise ValueError(
-            f"{split.source} has no usable annotation to train on ({report}; crowd and difficult "
+            "DATASETS.CUSTOM.VAL_FRACTION sets a part of the training images aside, but there are "
+            f"test images already: {test[0].name}. Name the training split alone in "
+            "DATASETS.CUSTOM.TRAIN, or leave VAL_FRACTION at 0."
+        )
+    return train, test
+
+
+def _prepare(split: Split, is_train: bool, skip_unreadable: bool) -> _Prepared:
+    """Check the images and clean the boxes of a split."""
+    table = check_images(split.table, split.name, skip_unreadable=skip_unreadable)
+    if split.boxes_are_relative:
+        scales = table.sizes[table.image_index][:, [1, 0, 1, 0]]
+        table = dataclasses.replace(table, boxes=table.boxes * scales)
+    found = suspicions(table, split.class_names, is_train=is_train)
+    cleaned, cleaning = clean_boxes(table)
+    summary = f"{cleaning}; repaired: {split.repairs}" if split.repairs else str(cleaning)
+    logger.info(f"{split.name}: {summary}")
+    for sentence in found:
+        logger.warning(f"{split.name}: {sentence}")
+    if is_train and cleaned.is_crowd.all():
+        raise ValueError(
+            f"{split.source} has no usable annotation to train on ({summary}; crowd and difficult "
             "objects are not trained on)"
         )
-    return records
+    is_as_read = len(cleaned) == len(split.table) and not (
+        cleaning.num_dropped or cleaning.num_clipped
+    )
+    json_file = split.json_file if is_as_read else None
+    return _Prepared(split.name, split, cleaned, json_file, DatasetReport(summary, found))
 
 
-def _register(split: Split, records: list[dict], evaluation_dir: Path | None) -> None:
-    # Every user of the catalog gets its own copy, and the one kept is small.
-    DatasetCatalog.register(split.name, partial(pickle.loads, pickle.dumps(records)))
-    metadata = MetadataCatalog.get(split.name).set(evaluator_type="coco", **split.metadata)
-    json_file = split.json_file
-    if evaluation_dir is not None:
-        ground_truth = split.ground_truth(records)
-        if ground_truth is not None:
-            path = evaluation_dir / "ground_truth" / f"{split.name}.json"
-            _write_json(path, ground_truth)
-            json_file = str(path)
+def _split_off_validation(
+    cfg: CfgNode, prepared: list[_Prepared]
+) -> tuple[list[_Prepared], list[_Prepared]]:
+    custom = cfg.DATASETS.CUSTOM
+    root = Path(custom.ROOT).expanduser().resolve()
+    train, validation = [], []
+    for each in prepared:
+        chosen = choose_validation_images(
+            each.table, root, fraction=custom.VAL_FRACTION, seed=custom.VAL_SEED
+        )
+        parts = [
+            dataclasses.replace(
+                each,
+                name=f"{each.name}_{part}",
+                table=each.table.select_images(mask),
+                json_file=None,
+            )
+            for part, mask in (("train", ~chosen), ("val", chosen))
+        ]
+        for part in parts:
+            if not len(part.table):
+                raise ValueError(
+                    f"DATASETS.CUSTOM.VAL_FRACTION {custom.VAL_FRACTION} of the {len(each.table)} "
+                    f"images of {each.name} leaves none for {part.name}"
+                )
+        train.append(parts[0])
+        validation.append(parts[1])
+        logger.info(
+            f"{each.name}: {len(parts[1].table)} of {len(each.table)} images are for validation"
+        )
+        write_json(
+            Path(cfg.OUTPUT_DIR) / "splits" / f"{each.name}.json",
+            {
+                "fraction": custom.VAL_FRACTION,
+                "seed": custom.VAL_SEED,
+                **{
+                    part: [x.table.path(index) for index in range(len(x.table))]
+                    for part, x in zip(("train", "val"), parts, strict=True)
+                },
+            },
+        )
+    return train, validation
+
+
+def _register(prepared: _Prepared, evaluation_dir: Path | None) -> None:
+    name, split, table = prepared.name, prepared.split, prepared.table
+    content = LoadedTable(table, split.class_names, prepared.report)
+    register_table(name, lambda: content, evaluator_type="coco", **split.metadata)
+    json_file = prepared.json_file
+    if json_file is None and evaluation_dir is not None:
+        json_file = evaluation_dir / "ground_truth" / f"{name}.json"
+        write_json(json_file, coco_ground_truth(table, split.class_names, split.category_ids))
     if json_file is not None:
-        metadata.json_file = json_file
+        MetadataCatalog.get(name).json_file = str(json_file)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Several workers write the same file, and none may read another's half.
-    unfinished = path.with_name(f"{path.name}.{uuid4().hex}")
-    unfinished.write_text(json.dumps(content), encoding="utf-8")
-    unfinished.replace(path)
+def _warn_of_shared_images(train: list[_Prepared], test: list[_Prepared]) -> None:
+    """Warn of images that are in a training and in another, test split, or look the same."""
+    if not comm.is_main_process():
+        return
+    for one, other in itertools.product(train, test):
+        if one.name == other.name:
+            continue
+        files, others = (
+            [each.table.path(index) for index in range(len(each.table))] for each in (one, other)
+        )
+        shared, rest = shared_images(files, others)
+        if shared:
+            logger.warning(
+                f"{len(shared)} images are in both {one.name} and {other.name}: "
+                f"{', '.join(shared[:_MAX_NAMES])}"
+            )
+        if len(files) + len(rest) > _MAX_COMPARED:
+            continue
+        pairs = near_duplicates(files, rest)
+        if pairs:
+            listing = ", ".join(f"{a} and {b}" for a, b in pairs[:_MAX_NAMES])
+            logger.warning(
+                f"{len({b for _, b in pairs})} images of {other.name} look like images of "
+                f"{one.name}: {listing}"
+            )

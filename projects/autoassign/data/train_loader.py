@@ -18,6 +18,8 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .catalog import TableDataset
+
 __all__ = ["TrainingBatches", "build_train_loader", "derive_seed"]
 
 # A sample in the stream of one worker: its place there, and the index of its image.
@@ -125,11 +127,16 @@ def build_train_loader(
     np.random.seed(derive_seed(seed))  # noqa: NPY002 - samplers draw their seeds from there
     arguments = build_detection_train_loader.from_config(cfg, mapper=mapper)
     records = arguments["dataset"]
-    if not isinstance(records, list):  # a Dataset object that a user registered
-        return build_detection_train_loader(**arguments)
     grouping = arguments["aspect_ratio_grouping"]
-    groups = [grouping and x.get("width", 0) > x.get("height", 0) for x in records]
-    dataset = MapDataset(DatasetFromList(records, copy=False), mapper)
+    if isinstance(records, list):
+        groups = [grouping and x.get("width", 0) > x.get("height", 0) for x in records]
+        dataset = MapDataset(DatasetFromList(records, copy=False), mapper)
+    elif isinstance(records, TableDataset):
+        heights, widths = records.table.sizes.T
+        groups = (grouping & (widths > heights)).tolist()
+        dataset = MapDataset(records, mapper)
+    else:  # a Dataset object that a user registered
+        return build_detection_train_loader(**arguments)
     return DataLoader(
         _SeededSamples(dataset, seed),
         batch_sampler=TrainingBatches(arguments["sampler"], batch_size, groups),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import os
 from typing import Any
 
@@ -14,7 +13,6 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 __all__ = ["FastCOCOEvaluator"]
 
-logger = logging.getLogger(__name__)
 
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -72,18 +70,20 @@ class FastCOCOEvaluator(COCOEvaluator):
                 result["category_id"] = id_of_class[result["category_id"]]
         if self._output_dir:
             path = os.path.join(self._output_dir, "coco_instances_results.json")
-            logger.info(f"Saving results to {path}")
+            self._logger.info(f"Saving results to {path}")
             with open(path, "w", encoding="utf-8") as file:
                 json.dump(results, file)
         if not self._do_evaluation:
-            logger.info("Annotations are not available for evaluation.")
+            self._logger.info("Annotations are not available for evaluation.")
             return
         self._evaluate(results, img_ids)
 
     def _evaluate(self, results: list[dict[str, Any]], image_ids: list | None) -> None:
         """Fill ``self._results`` from detections in COCO's format with the dataset's ids."""
         ground_truth, detections = _numbered(self._coco_api.dataset, results, image_ids)
-        coco_eval = COCOeval_faster(ground_truth, detections, "bbox", print_function=logger.info)
+        coco_eval = COCOeval_faster(
+            ground_truth, detections, "bbox", print_function=self._logger.info
+        )
         coco_eval.params.maxDets = self._max_dets_per_image
         coco_eval.run()
         self._results["bbox"] = self._derive_coco_results(

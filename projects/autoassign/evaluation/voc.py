@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from typing import Any
 
@@ -14,7 +13,6 @@ from .coco import FastCOCOEvaluator
 
 __all__ = ["VOCEvaluator", "average_precision"]
 
-logger = logging.getLogger(__name__)
 
 _IOU_THRESHOLDS = tuple(range(50, 100, 5))
 # What the challenges of the two years report.
@@ -67,7 +65,7 @@ class VOCEvaluator(FastCOCOEvaluator):
                 "AP50": means[50],
                 "AP75": means[75],
             }
-            logger.info(f"Evaluation results for {task}: \n" + create_small_table(metrics))
+            self._logger.info(f"Evaluation results for {task}: \n" + create_small_table(metrics))
             self._results[task] = metrics
 
 

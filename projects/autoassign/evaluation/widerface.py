@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,6 @@ from .voc import average_precision
 
 __all__ = ["WiderFaceEvaluator", "read_subsets", "subset_average_precision"]
 
-logger = logging.getLogger(__name__)
 
 _SUBSETS = ("easy", "medium", "hard")
 _NUM_THRESHOLDS = 1000
@@ -41,7 +39,7 @@ class WiderFaceEvaluator(FastCOCOEvaluator):
         super().__init__(dataset_name, output_dir, **kwargs)
         folder = _subsets_dir(dataset_name)
         if folder is None:
-            logger.warning(
+            self._logger.warning(
                 f"{dataset_name}: no AP on easy, medium and hard faces, because the files of WIDER "
                 f"FACE's eval_tools are not in {self._metadata.get('subsets_dir')}"
             )
@@ -66,7 +64,7 @@ class WiderFaceEvaluator(FastCOCOEvaluator):
         metrics = {
             name: 100 * subset_average_precision(faces, subsets[name], arrays) for name in _SUBSETS
         }
-        logger.info("Evaluation results for widerface: \n" + create_small_table(metrics))
+        self._logger.info("Evaluation results for widerface: \n" + create_small_table(metrics))
         self._results["widerface"] = metrics
 
 

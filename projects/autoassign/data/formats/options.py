@@ -27,4 +27,4 @@ def split_list(value: str) -> list[str]:
 
 def dataset_name(root: Path, label: str) -> str:
     """Return the name a split is registered as: readable, and safe in a file name."""
-    return re.sub(r"[^\w.-]+", "_", f"{root.name}_{label}")
+    return re.sub(r"[^\w.-]+", "_", f"{root.name}_{label}" if label else root.name)
