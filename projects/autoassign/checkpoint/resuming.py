@@ -45,7 +45,7 @@ def find_checkpoint(folder: str | Path) -> str | None:
             + (f": damaged or without the state of a training are {others}" if others else "")
         )
     newest = max(whole, key=lambda path: (whole[path], path.name))
-    message = f"{problem}: going on from {newest}, the newest one that is undamaged."
+    message = f"{problem}; the newest undamaged checkpoint is {newest}."
     log_first_n(logging.WARNING, message, name=__name__, key="message")
     return str(newest)
 

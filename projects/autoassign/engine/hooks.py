@@ -10,6 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase, hooks
+from detectron2.utils.events import EventWriter
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -24,6 +25,7 @@ __all__ = [
     "BestCheckpointer",
     "EvalHook",
     "PeriodicCheckpointer",
+    "PeriodicWriter",
     "best_metric",
     "check_average_options",
 ]
@@ -179,6 +181,26 @@ class BestCheckpointer(HookBase):
 def _read_rows(output_dir: str) -> list[dict[str, float]]:
     path = os.path.join(output_dir, "metrics.json")
     return read_metrics(path).rows if os.path.exists(path) else []
+
+
+class PeriodicWriter(hooks.PeriodicWriter):
+    """detectron2's, which also writes an evaluation at once, before a kill can lose it."""
+
+    def __init__(self, writers: list[EventWriter], eval_period: int) -> None:
+        """
+        Args:
+            writers: what is written to.
+            eval_period: that of the evaluation.
+        """
+        super().__init__(writers)
+        self._eval_period = eval_period
+
+    def after_step(self) -> None:
+        if self._eval_period > 0 and (self.trainer.iter + 1) % self._eval_period == 0:
+            for writer in self._writers:
+                writer.write()
+        else:
+            super().after_step()
 
 
 def check_average_options(cfg: CfgNode) -> None:

@@ -58,7 +58,6 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
         _prepare_evaluation(cfg, args.resume)
     else:
         _prepare_training(cfg, args.resume)
-    set_up_logging(cfg.OUTPUT_DIR)
     if on_cpu:
         logger.warning("No CUDA device is available: running on the CPU.")
     register_custom_datasets(cfg)
@@ -87,16 +86,18 @@ def _prepare_evaluation(cfg: CfgNode, resume: bool) -> None:
         )
     check_weights_exist(cfg.MODEL.WEIGHTS)
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "evaluation")
+    set_up_logging(cfg.OUTPUT_DIR)
 
 
 def _prepare_training(cfg: CfgNode, resume: bool) -> None:
     if comm.is_main_process():
         lock_output_dir(cfg.OUTPUT_DIR)
-    checkpoint = find_checkpoint(cfg.OUTPUT_DIR)
+    if not resume:
+        _refuse_to_overwrite(cfg.OUTPUT_DIR)
+    set_up_logging(cfg.OUTPUT_DIR)
+    checkpoint = find_checkpoint(cfg.OUTPUT_DIR) if resume else None
     if checkpoint is None:
         check_weights_exist(cfg.MODEL.WEIGHTS)
-    if not resume:
-        _refuse_to_overwrite(cfg.OUTPUT_DIR, checkpoint)
     if cfg.SEED < 0:
         seed = None if checkpoint is None else seed_of(checkpoint)
         cfg.SEED = comm.shared_random_seed() if seed is None else seed
@@ -119,7 +120,8 @@ def _load_config(args: argparse.Namespace, config_file: str) -> CfgNode:
     return load_config(config_file, opts)
 
 
-def _refuse_to_overwrite(output_dir: str, checkpoint: str | None) -> None:
+def _refuse_to_overwrite(output_dir: str) -> None:
+    checkpoint = find_checkpoint(output_dir)
     if checkpoint is not None:
         raise FileExistsError(
             f"OUTPUT_DIR {output_dir} holds a training already (its last checkpoint is "

@@ -33,6 +33,7 @@ from .hooks import (
     BestCheckpointer,
     EvalHook,
     PeriodicCheckpointer,
+    PeriodicWriter,
     best_metric,
     check_average_options,
 )
@@ -126,7 +127,7 @@ class Trainer(DefaultTrainer):
         if cfg.TEST.EVOLUTION.ENABLED:
             result.append(EvolutionRecorder(cfg, self._model))
         if is_main:
-            result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+            result.append(PeriodicWriter(self.build_writers(), cfg.TEST.EVAL_PERIOD))
         return result
 
     def build_writers(self) -> list[EventWriter]:
@@ -216,6 +217,11 @@ class Trainer(DefaultTrainer):
             self._save_unless_saved(self.iter)
             comm.synchronize()  # a worker that ends makes launchers end the others
             self._stop(self.iter)
+
+    def after_train(self) -> None:
+        # detectron2 counts one more where only the evaluation was left to do.
+        self.iter: int = min(self.iter, self.max_iter)
+        super().after_train()
 
     def state_dict(self) -> dict[str, Any]:
         # After the last iteration, detectron2 counts one more.
