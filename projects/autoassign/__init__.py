@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .config import add_autoassign_config, get_config_file, load_config
-    from .modeling import PointDetector, build_point_resnet_fpn_backbone
+    from .modeling import PointDetector, build_point_fpn_backbone
 
 __version__ = "0.2.0.dev0"
 
 __all__ = [
     "PointDetector",
     "add_autoassign_config",
-    "build_point_resnet_fpn_backbone",
+    "build_point_fpn_backbone",
     "get_config_file",
     "load_config",
 ]

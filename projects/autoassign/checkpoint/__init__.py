@@ -11,6 +11,7 @@ from .weight_files import (
     read_weight_file,
     write_weight_file,
 )
+from .weights_family import follow_weights
 from .zoo import PUBLISHED, check_published, zoo_weights
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "check_weight_suffix",
     "convert_checkpoint",
     "find_checkpoint",
+    "follow_weights",
     "local_weight_file",
     "nonfinite_tensors",
     "peek",

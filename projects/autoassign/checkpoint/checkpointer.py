@@ -12,9 +12,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
 from ..config import replacing
+from .backbone_weights import check_backbone_coverage, convert_backbone_weights
 from .description import CheckpointDescription
 from .strictness import Strictness, check_fit
-from .weight_files import read_weight_file
+from .weight_files import local_weight_file, read_weight_file
 
 __all__ = ["PointCheckpointer", "nonfinite_tensors"]
 
@@ -95,6 +96,11 @@ class PointCheckpointer(DetectionCheckpointer):
             with replacing(os.path.join(self.save_dir, "last_checkpoint")) as unfinished:
                 unfinished.write_text(last_filename_basename, encoding="utf-8")
 
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if path:
+            local_weight_file(path)  # says what to do where an address is out of reach
+        return super().load(path, *args, **kwargs)
+
     def _load_file(self, filename: str) -> dict[str, Any]:
         checkpoint = read_weight_file(filename)
         # "weights.pth?matching_heuristics=True" is detectron2's way to ask for them.
@@ -104,8 +110,14 @@ class PointCheckpointer(DetectionCheckpointer):
         return checkpoint
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        in_model, in_file = self.model.state_dict(), list(checkpoint["model"])
+        converted = convert_backbone_weights(checkpoint["model"], in_model)
+        if converted is not None:
+            checkpoint = {**checkpoint, "model": converted, "matching_heuristics": False}
         incompatible = super()._load_model(checkpoint)
         check_fit(self.model, incompatible, self.strictness)
+        misfits = [name for name, _, _ in incompatible.incorrect_shapes]
+        check_backbone_coverage(in_model, [*incompatible.missing_keys, *misfits], in_file)
         return incompatible
 
 

@@ -16,6 +16,7 @@ import torch
 from detectron2.utils.file_io import PathManager
 
 from ..config import replacing
+from .addresses import download_url
 from .restricted_pickle import INERT_GLOBALS, ForbiddenGlobalError, load_arrays, unwrap
 from .safetensors_files import read_safetensors, write_safetensors
 
@@ -45,7 +46,10 @@ def local_weight_file(path: str | os.PathLike[str]) -> str:
         # "?matching_heuristics=True" is detectron2's.
         local = PathManager.get_local_path(path.split("?")[0])
     except OSError as error:
-        raise OSError(f"{path} cannot be fetched: {error}") from error
+        raise OSError(
+            f"{path} cannot be fetched ({error}); where there is a network, download "
+            f"{download_url(path)}, and name that file in place of the address"
+        ) from error
     if not os.path.isfile(local):
         raise FileNotFoundError(f"{path} does not exist")
     return local

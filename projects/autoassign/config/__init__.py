@@ -5,7 +5,7 @@ from .checks import Rule, above, at_least, between, check_choice, check_options,
 from .defaults import add_autoassign_config
 from .device import use_cpu_without_cuda
 from .files import find_config, get_config_file
-from .loading import load_config, load_config_text, normalize_opts
+from .loading import load_config, load_config_text, normalize_opts, set_options
 from .options import flatten_options
 from .registry import LABEL_ASSIGNMENT_REGISTRY
 from .replacing import remove_unfinished, replacing
@@ -31,5 +31,6 @@ __all__ = [
     "one_of",
     "remove_unfinished",
     "replacing",
+    "set_options",
     "use_cpu_without_cuda",
 ]

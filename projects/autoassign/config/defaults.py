@@ -24,10 +24,21 @@ def add_autoassign_config(cfg: CN) -> None:
 
 
 def _add_model_options(model: CN) -> None:
-    # Where P6 comes from: "p5" (cvpods, DSLA) or "res5" (MMDetection).
+    # What the pyramid stands on, a name in detectron2's BACKBONE_REGISTRY; of the project:
+    # "build_point_resnet_backbone", "build_swin_backbone", "TorchvisionBackbone". Features are
+    # FPN.IN_FEATURES, or all that it gives.
+    model.FPN.BOTTOM_UP = "build_point_resnet_backbone"
+    # Where P6 comes from: "p5" (cvpods, DSLA), or the last feature of the bottom-up: "res5" of a
+    # ResNet (MMDetection), "p3" of a Swin, "c5" of a torchvision model.
     model.FPN.TOP_BLOCK_IN_FEATURE = "p5"
     # Levels above P5: 2 (P6 and P7) or 1 (P6).
     model.FPN.NUM_TOP_LEVELS = 2
+    # MODEL.RESNETS.NORM and MODEL.TORCHVISION.NORM: "FrozenBN"; "AffineBN" (weight and bias are
+    # trained, statistics are kept); "BN"; "SyncBN"; "GN".
+    # A classification model of torchvision, by its name there.
+    model.TORCHVISION = CN({"NAME": "resnet50", "NORM": "FrozenBN"})
+    # SIZE: "T", "S", "B". DROP_PATH_RATE: the last block's probability of being left out.
+    model.SWIN = CN({"SIZE": "T", "DROP_PATH_RATE": 0.2})
 
     model.POINT_HEAD = CN()
     # Number of object classes; 0 takes it from the training data.

@@ -16,7 +16,7 @@ from detectron2.config import CfgNode, get_cfg
 from .defaults import add_autoassign_config
 from .files import find_config
 
-__all__ = ["load_config", "load_config_text", "normalize_opts"]
+__all__ = ["load_config", "load_config_text", "normalize_opts", "set_options"]
 
 _ASSIGNED_OPTION = re.compile(r"([\w.]+)=(.*)", re.DOTALL)
 _STRATEGY_SECTION = "MODEL.LABEL_ASSIGNMENT"
@@ -40,17 +40,31 @@ def load_config(config_file: str = "", opts: Sequence[Any] = ()) -> CfgNode:
             value of another type; file and option are named.
     """
     path = find_config(config_file)
+    return _override(_read(path), opts, source=path)
+
+
+def set_options(config_file: str = "", opts: Sequence[Any] = ()) -> frozenset[str]:
+    """Dotted keys of the options that a file, its ``_BASE_`` files or single options set.
+
+    Arguments and errors are those of :func:`load_config`.
+    """
+    cfg = get_cfg()
+    add_autoassign_config(cfg)
+    in_file = [key for key, _ in _leaves(cfg, _read(find_config(config_file)))]
+    return frozenset([*in_file, *normalize_opts(opts)[::2]])
+
+
+def _read(path: str) -> dict[str, Any]:
     if not path:
-        return _override({}, opts)
+        return {}
     try:
-        options = _ConfigFile.load_yaml_with_base(path, allow_unsafe=False)
+        return _ConfigFile.load_yaml_with_base(path, allow_unsafe=False)
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: {_yaml_problem(error)}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} or its _BASE_ is not UTF-8 text: {error}") from error
     except _YAML_ERRORS as error:
         raise ValueError(f"{path}: {_structure_problem(error)}") from error
-    return _override(options, opts, source=path)
 
 
 def load_config_text(text: str, opts: Sequence[Any] = (), *, source: str) -> CfgNode:

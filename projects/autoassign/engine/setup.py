@@ -12,12 +12,13 @@ from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 
-from ..checkpoint import find_checkpoint
+from ..checkpoint import find_checkpoint, follow_weights
 from ..config import (
     check_values,
     find_config,
     load_config,
     normalize_opts,
+    set_options,
     use_cpu_without_cuda,
 )
 from ..data import register_custom_datasets, resolve_num_classes
@@ -45,7 +46,7 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
             MODEL.WEIGHTS knows its config.
 
     Raises:
-        ValueError: an option has a value that is not allowed.
+        ValueError: an option has a value that is not allowed or contradicts the weights.
         FileNotFoundError: the config file, the weights or a part of the data is missing.
         FileExistsError: the output folder holds a training that this one would overwrite.
         OSError: the output folder cannot be written to, or another training is running in it.
@@ -117,7 +118,9 @@ def _load_config(args: argparse.Namespace, config_file: str) -> CfgNode:
     weights = dict(zip(opts[::2], opts[1::2], strict=True)).get("MODEL.WEIGHTS")
     if args.eval_only and weights and not config_file:
         return load_trained_config(None, weights, opts)
-    return load_config(config_file, opts)
+    cfg = load_config(config_file, opts)
+    follow_weights(cfg, set_options(config_file, opts))
+    return cfg
 
 
 def _refuse_to_overwrite(output_dir: str) -> None:

@@ -7,7 +7,7 @@ from .assignment import (
     LabelAssignment,
     build_label_assignment,
 )
-from .backbone import build_point_resnet_fpn_backbone
+from .backbone import build_point_fpn_backbone, check_torchvision_model
 from .detector import PointDetector
 from .explanation import (
     ImageExplanation,
@@ -43,8 +43,9 @@ __all__ = [
     "PointHead",
     "Predictions",
     "build_label_assignment",
-    "build_point_resnet_fpn_backbone",
+    "build_point_fpn_backbone",
     "check_finite",
+    "check_torchvision_model",
     "decode",
     "evaluating",
     "explain_image",

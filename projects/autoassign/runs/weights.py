@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from ..checkpoint import local_weight_file
 
 __all__ = ["check_weights_exist"]
 
@@ -10,11 +10,15 @@ __all__ = ["check_weights_exist"]
 def check_weights_exist(weights: str) -> None:
     """
     Args:
-        weights: ``MODEL.WEIGHTS``; "" and addresses pass.
+        weights: ``MODEL.WEIGHTS``; "" passes. An address is fetched.
 
     Raises:
         FileNotFoundError: it names a local file that is not there.
+        OSError: it names an address that cannot be fetched.
     """
-    path = weights.split("?")[0]  # "?matching_heuristics=True" is detectron2's
-    if path and "://" not in path and not os.path.isfile(path):
-        raise FileNotFoundError(f"MODEL.WEIGHTS: {path} does not exist")
+    if not weights:
+        return
+    try:
+        local_weight_file(weights)
+    except OSError as error:
+        raise type(error)(f"MODEL.WEIGHTS: {error}") from error

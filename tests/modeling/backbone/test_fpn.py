@@ -1,13 +1,34 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import build_backbone, build_resnet_backbone
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_backbone
 from narrow_model import narrow_cfg
-
-from autoassign.modeling.backbone.resnet import build_resnet
+from torch import nn
 
 IMAGE = ShapeSpec(channels=3)
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
+
+
+class NarrowBottomUp(Backbone):
+    """Two levels, with names of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 16, 16)
+        self.conv2 = nn.Conv2d(4, 6, 2, 2)
+        self._out_features = ["fine", "coarse"]
+        self._out_feature_channels = {"fine": 4, "coarse": 6}
+        self._out_feature_strides = {"fine": 16, "coarse": 32}
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        fine = self.conv(image)
+        return {"fine": fine, "coarse": self.conv2(fine)}
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch):
+    builders = {**BACKBONE_REGISTRY._obj_map, "narrow_bottom_up": lambda *_: NarrowBottomUp()}
+    monkeypatch.setattr(BACKBONE_REGISTRY, "_obj_map", builders)
 
 
 def pyramid(*options: object) -> torch.nn.Module:
@@ -48,49 +69,47 @@ def test_p7_is_a_convolution_of_the_relu_of_p6(feature):
     assert (features["p6"] < 0).any()
 
 
-@pytest.mark.parametrize(("depth", "num_blocks"), [(18, 8), (34, 16)])
-def test_narrow_resnet_doubles_its_channels_from_stage_to_stage(depth, num_blocks):
-    cfg = narrow_cfg("MODEL.RESNETS.DEPTH", depth)
-    cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
-    resnet = build_resnet(cfg, IMAGE).eval()
-    features = resnet(torch.zeros(1, 3, 64, 64))
-    assert {name: tuple(x.shape[1:]) for name, x in features.items()} == {
-        "res2": (8, 16, 16),
-        "res3": (16, 8, 8),
-        "res4": (32, 4, 4),
-        "res5": (64, 2, 2),
-    }
-    assert sum(len(stage) for stage in resnet.stages) == num_blocks
+@pytest.mark.parametrize(
+    ("bottom_up", "features"),
+    [
+        (("MODEL.RESNETS.OUT_FEATURES", ["res2", "res3"]), ["p2", "p3", "p4", "p5"]),
+        (("MODEL.FPN.BOTTOM_UP", "build_swin_backbone"), ["p3", "p4", "p5", "p6", "p7"]),
+        (("MODEL.FPN.BOTTOM_UP", "narrow_bottom_up"), ["p4", "p5", "p6", "p7"]),
+    ],
+)
+def test_any_bottom_up_gets_a_pyramid(bottom_up, features):
+    last_p = features[-3]
+    options = ("MODEL.FPN.NUM_TOP_LEVELS", 2, "MODEL.FPN.TOP_BLOCK_IN_FEATURE", last_p)
+    backbone = pyramid(*bottom_up, *options)
+    with torch.no_grad():
+        outputs = backbone(torch.zeros(1, 3, 64, 96))
+    assert list(outputs) == features
+    for name, x in outputs.items():
+        stride = 2 ** int(name[1])
+        assert tuple(x.shape) == (1, 32, -(-64 // stride), -(-96 // stride))
 
 
-@pytest.mark.parametrize("depth", [18, 34])
-def test_the_narrow_resnet_is_laid_out_as_detectron2s(depth):
-    def layout(width: int) -> list[tuple]:
-        cfg = narrow_cfg("MODEL.RESNETS.DEPTH", depth, "MODEL.RESNETS.STEM_OUT_CHANNELS", width)
-        cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = width
-        build = build_resnet_backbone if width == 64 else build_resnet
-        return [
-            (name, type(module), getattr(module, "stride", None), getattr(module, "padding", None))
-            for name, module in build(cfg, IMAGE).named_modules()
-        ]
-
-    assert layout(32) == layout(64)
-
-
-def test_the_first_stages_can_be_frozen_in_a_narrow_resnet():
-    resnet = pyramid("MODEL.BACKBONE.FREEZE_AT", 2).bottom_up
-    frozen = {name.split(".")[0] for name, p in resnet.named_parameters() if not p.requires_grad}
-    trained = {name.split(".")[0] for name, p in resnet.named_parameters() if p.requires_grad}
-    assert frozen == {"stem", "res2"}
-    assert trained == {"res3", "res4", "res5"}
+@pytest.mark.parametrize(
+    ("bottom_up", "last_c", "channels"),
+    [("build_swin_backbone", "p3", 768), ("narrow_bottom_up", "coarse", 6)],
+)
+def test_p6_may_come_from_the_last_c_of_any_bottom_up(bottom_up, last_c, channels):
+    backbone = pyramid("MODEL.FPN.BOTTOM_UP", bottom_up, "MODEL.FPN.TOP_BLOCK_IN_FEATURE", last_c)
+    assert backbone.top_block.p6.in_channels == channels
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        p6 = list(backbone(image).values())[-1]
+        assert torch.equal(p6, backbone.top_block.p6(backbone.bottom_up(image)[last_c]))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("MODEL.FPN.TOP_BLOCK_IN_FEATURE", "p4"), r"TOP_BLOCK_IN_FEATURE is 'p4'.*'p5' or 'res5'"),
-        (("MODEL.FPN.NUM_TOP_LEVELS", 3), r"NUM_TOP_LEVELS is 3; it may be 1 or 2"),
-        (("MODEL.FPN.IN_FEATURES", ["res3", "res4"]), r"IN_FEATURES is \['res3', 'res4'\].*'res5'"),
+        (("MODEL.FPN.TOP_BLOCK_IN_FEATURE", "p4"), "TOP_BLOCK_IN_FEATURE is 'p4'.*p5, res5"),
+        (("MODEL.FPN.NUM_TOP_LEVELS", 3), "NUM_TOP_LEVELS is 3; it must be one of: 1, 2"),
+        (("MODEL.FPN.IN_FEATURES", ["c4"]), r"\['c4'\];.*gives \['res3', 'res4', 'res5'\]"),
+        (("MODEL.FPN.IN_FEATURES", ["res3", "res5"]), r"strides \[8, 32\]; each must be twice"),
+        (("MODEL.FPN.BOTTOM_UP", "resnet"), "BOTTOM_UP is 'resnet'; registered.*build_swin"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_an_error_that_says_what_is(options, message):

@@ -1,5 +1,14 @@
-"""Backbones whose pyramid has the levels P3 to P7."""
+"""Feature pyramids over ResNets, Swin Transformers and torchvision's models."""
 
-from .fpn import build_point_resnet_fpn_backbone
+from .fpn import build_point_fpn_backbone
+from .resnet import build_point_resnet_backbone
+from .swin import build_swin_backbone
+from .torchvision_models import TorchvisionBackbone, check_torchvision_model
 
-__all__ = ["build_point_resnet_fpn_backbone"]
+__all__ = [
+    "TorchvisionBackbone",
+    "build_point_fpn_backbone",
+    "build_point_resnet_backbone",
+    "build_swin_backbone",
+    "check_torchvision_model",
+]

@@ -1,6 +1,8 @@
-"""ResNet-FPN with P6 and P7 taken from P5 or from C5."""
+"""FPN over any bottom-up, with P6 and P7 taken from its last P or its last C."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import fvcore.nn.weight_init as weight_init
 from detectron2.config import CfgNode
@@ -9,9 +11,9 @@ from detectron2.modeling.backbone import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelP6P7
 from torch import Tensor, nn
 
-from .resnet import build_resnet
+from ...config.checks import check_choice, check_options, one_of
 
-__all__ = ["LastLevelP6", "build_point_resnet_fpn_backbone"]
+__all__ = ["LastLevelP6", "build_point_fpn_backbone"]
 
 
 class LastLevelP6(nn.Module):
@@ -31,39 +33,58 @@ class LastLevelP6(nn.Module):
 
 
 @BACKBONE_REGISTRY.register()
-def build_point_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
-    """ResNet-FPN whose top levels are convolutions of P5 or C5.
+def build_point_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
+    """FPN over the backbone that ``MODEL.FPN.BOTTOM_UP`` names, with one or two levels on top.
+
+    ``MODEL.FPN.IN_FEATURES`` names features of the bottom-up, finest first; empty means all.
 
     Raises:
-        ValueError: ``MODEL.FPN.IN_FEATURES``, ``TOP_BLOCK_IN_FEATURE`` or ``NUM_TOP_LEVELS`` has
-            a value that is not allowed.
+        ValueError: an option has a value that is not allowed, or the strides of the features do
+            not double from one to the next.
     """
     options = cfg.MODEL.FPN
-    if "res5" not in options.IN_FEATURES:
-        raise ValueError(
-            f"MODEL.FPN.IN_FEATURES is {list(options.IN_FEATURES)}; the levels above P5 need 'res5'"
-        )
-    bottom_up = build_resnet(cfg, input_shape)
-    if options.TOP_BLOCK_IN_FEATURE == "p5":
-        top_channels = options.OUT_CHANNELS
-    elif options.TOP_BLOCK_IN_FEATURE == "res5":
-        top_channels = bottom_up.output_shape()["res5"].channels
-    else:
-        raise ValueError(
-            f"MODEL.FPN.TOP_BLOCK_IN_FEATURE is '{options.TOP_BLOCK_IN_FEATURE}'; "
-            "it may be 'p5' or 'res5'"
-        )
-    top_blocks = {1: LastLevelP6, 2: LastLevelP6P7}
-    if options.NUM_TOP_LEVELS not in top_blocks:
-        raise ValueError(f"MODEL.FPN.NUM_TOP_LEVELS is {options.NUM_TOP_LEVELS}; it may be 1 or 2")
-    top_block = top_blocks[options.NUM_TOP_LEVELS](
-        top_channels, options.OUT_CHANNELS, options.TOP_BLOCK_IN_FEATURE
-    )
+    check_options(options, {"NUM_TOP_LEVELS": one_of(1, 2)}, "MODEL.FPN.")
+    bottom_up = _build_bottom_up(cfg, input_shape)
+    shapes = bottom_up.output_shape()
+    in_features = _in_features(options, shapes)
+    last_c = in_features[-1]
+    last_p = f"p{shapes[last_c].stride.bit_length() - 1}"
+    top_in_feature = options.TOP_BLOCK_IN_FEATURE
+    check_choice("MODEL.FPN.TOP_BLOCK_IN_FEATURE", top_in_feature, (last_p, last_c))
+    top_block = LastLevelP6 if options.NUM_TOP_LEVELS == 1 else LastLevelP6P7
     return FPN(
         bottom_up=bottom_up,
-        in_features=options.IN_FEATURES,
+        in_features=in_features,
         out_channels=options.OUT_CHANNELS,
         norm=options.NORM,
-        top_block=top_block,
+        top_block=top_block(
+            shapes[last_c].channels if top_in_feature == last_c else options.OUT_CHANNELS,
+            options.OUT_CHANNELS,
+            top_in_feature,
+        ),
         fuse_type=options.FUSE_TYPE,
     )
+
+
+def _build_bottom_up(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
+    name = cfg.MODEL.FPN.BOTTOM_UP
+    if name not in BACKBONE_REGISTRY:
+        known = ", ".join(sorted(x for x, _ in BACKBONE_REGISTRY))
+        raise ValueError(f"MODEL.FPN.BOTTOM_UP is '{name}'; registered backbones are: {known}")
+    return BACKBONE_REGISTRY.get(name)(cfg, input_shape)
+
+
+def _in_features(options: CfgNode, shapes: dict[str, ShapeSpec]) -> list[str]:
+    names = list(options.IN_FEATURES) or list(shapes)
+    unknown = [name for name in names if name not in shapes]
+    if unknown:
+        raise ValueError(
+            f"MODEL.FPN.IN_FEATURES is {names}; {options.BOTTOM_UP} gives {list(shapes)}"
+        )
+    strides = [shapes[name].stride for name in names]
+    if any(coarse != 2 * fine for fine, coarse in pairwise(strides)):
+        raise ValueError(
+            f"MODEL.FPN.IN_FEATURES is {names} with strides {strides}; each must be twice the one "
+            "before"
+        )
+    return names

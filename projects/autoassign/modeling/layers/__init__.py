@@ -1,5 +1,13 @@
-"""Layers that detectron2 has only in its compiled extension, on torchvision's operators."""
+"""Layers that neither torch nor detectron2 has without its compiled extension."""
 
-from .deform_conv import ModulatedDeformConv
+from .deform_conv import DeformConv, ModulatedDeformConv
+from .norm import NORMS, AffineBatchNorm2d, convert_batch_norms, norm_layer
 
-__all__ = ["ModulatedDeformConv"]
+__all__ = [
+    "NORMS",
+    "AffineBatchNorm2d",
+    "DeformConv",
+    "ModulatedDeformConv",
+    "convert_batch_norms",
+    "norm_layer",
+]

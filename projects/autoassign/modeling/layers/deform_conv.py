@@ -1,19 +1,54 @@
-"""Modulated deformable convolution on torchvision's operator."""
+"""Deformable convolutions on torchvision's operator."""
 
 from __future__ import annotations
 
 import torch
+from detectron2.layers import Conv2d
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-__all__ = ["ModulatedDeformConv"]
+__all__ = ["DeformConv", "ModulatedDeformConv"]
 
 
-class ModulatedDeformConv(nn.Conv2d):
-    """A convolution whose sampling places and weights depend on its input (DCNv2).
+class DeformConv(Conv2d):
+    """A convolution that samples where it is told to (DCN; with a mask DCNv2).
 
-    Source: arXiv 1811.11168, Eq. 1. A convolution of its own predicts, for each of the
-    kernel's places, a shift in y and x (in pixels of the feature map) and a modulation.
+    detectron2's layers of this kind, with their parameter names, without its compiled extension.
+    The arguments are those of :class:`detectron2.layers.Conv2d`.
+    """
+
+    def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            x: (N, C_in, H, W).
+            offset: (N, 2 · G · kernel places, H', W'), for each place the shift in y and in x, in
+                pixels of ``x``; each of G groups of channels has its own.
+            mask: (N, G · kernel places, H', W'), what each sample is multiplied by.
+
+        Returns:
+            (N, C_out, H', W'), in the type of ``offset``.
+        """
+        # torchvision's operator takes tensors of one type, and not of every one: under autocast
+        # it gets float32, in which shifts are exact too.
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            output = deform_conv2d(
+                x.to(dtype),
+                offset.to(dtype),
+                self.weight.to(dtype),
+                None if self.bias is None else self.bias.to(dtype),
+                stride=self.stride,
+                padding=self.padding,
+                dilation=self.dilation,
+                mask=None if mask is None else mask.to(dtype),
+            ).to(offset.dtype)
+        return output if self.norm is None else self.norm(output)
+
+
+class ModulatedDeformConv(DeformConv):
+    """A deformable convolution that predicts its own shifts and masks (DCNv2).
+
+    Source: arXiv 1811.11168, Eq. 1.
     """
 
     def __init__(
@@ -26,24 +61,12 @@ class ModulatedDeformConv(nn.Conv2d):
         self.reset_offsets()
 
     def reset_offsets(self) -> None:
-        """Start without shifts and with every modulation at σ(0) = ½, as published."""
+        """Start without shifts and with every mask at σ(0) = ½, as published."""
         nn.init.zeros_(self.offset_mask.weight)
         nn.init.zeros_(self.offset_mask.get_parameter("bias"))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) to (N, C_out, H, W), in the type of the predicted shifts."""
-        shift_and_mask = self.offset_mask(x)
-        offset_y_x, mask = shift_and_mask.tensor_split((2 * self.kernel_size[0] ** 2,), dim=1)
-        # torchvision's operator takes tensors of one type, and not of every one: under autocast
-        # it gets float32, in which shifts are exact too.
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        with torch.autocast(x.device.type, enabled=False):
-            output = deform_conv2d(
-                x.to(dtype),
-                offset_y_x.to(dtype),
-                self.weight.to(dtype),
-                None if self.bias is None else self.bias.to(dtype),
-                padding=self.padding,
-                mask=mask.to(dtype).sigmoid(),
-            )
-        return output.to(shift_and_mask.dtype)
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """(N, C_in, H, W) to (N, C_out, H, W)."""
+        num_shifts = 2 * self.kernel_size[0] ** 2
+        offset, mask = self.offset_mask(x).tensor_split((num_shifts,), dim=1)
+        return super().forward(x, offset, mask.sigmoid())

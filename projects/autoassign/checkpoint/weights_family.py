@@ -1,0 +1,137 @@
+"""What pretrained weights expect of their input, and where the blocks have their stride."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from .addresses import TORCHVISION, torchvision_weights
+from .weight_files import read_weight_file
+
+__all__ = ["WeightsFamily", "follow_weights", "weights_family"]
+
+
+@dataclass(frozen=True)
+class WeightsFamily:
+    """Weights that were trained alike.
+
+    Attributes:
+        name: for messages.
+        input_format: order of the channels, "BGR" or "RGB".
+        pixel_mean: mean of each channel, in that order.
+        pixel_std: deviation of each channel, in that order.
+        stride_in_1x1: whether the bottleneck blocks of its ResNets have their stride in the first
+            1×1 convolution, instead of the 3×3.
+    """
+
+    name: str
+    input_format: str
+    pixel_mean: Sequence[float]
+    pixel_std: Sequence[float]
+    stride_in_1x1: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The config options that follow from the weights, by key."""
+        return {
+            "INPUT.FORMAT": self.input_format,
+            "MODEL.PIXEL_MEAN": list(self.pixel_mean),
+            "MODEL.PIXEL_STD": list(self.pixel_std),
+            "MODEL.RESNETS.STRIDE_IN_1X1": self.stride_in_1x1,
+        }
+
+
+_MEAN_BGR = (103.530, 116.280, 123.675)
+_MSRA = WeightsFamily("MSRA", "BGR", _MEAN_BGR, (1.0, 1.0, 1.0), stride_in_1x1=True)
+# detectron2's catalog: a deviation of 1 for all that Caffe2 wrote.
+_CAFFE2 = WeightsFamily("Caffe2", "BGR", _MEAN_BGR, (1.0, 1.0, 1.0))
+_FAIR = WeightsFamily("FAIR", "BGR", _MEAN_BGR, (57.375, 57.120, 58.395))
+_IMAGENET = WeightsFamily(
+    "torchvision", "RGB", (123.675, 116.280, 103.530), (58.395, 57.120, 57.375)
+)
+_BY_ADDRESS = {
+    "detectron2://ImageNetPretrained/MSRA/": _MSRA,
+    "catalog://ImageNetPretrained/MSRA/": _MSRA,
+    "catalog://ImageNetPretrained/FAIR/": _CAFFE2,
+    "detectron2://ImageNetPretrained/FAIR/": _FAIR,
+    "detectron2://ImageNetPretrained/torchvision/": _IMAGENET,
+    "https://download.pytorch.org/models/": _IMAGENET,
+    "https://github.com/SwinTransformer/storage/": _IMAGENET,
+}
+# The first layer as torchvision's and timm's models and Microsoft's Swin name it. Files with
+# detectron2's names do not tell what they were trained with.
+_IMAGENET_NAMES = re.compile(r"(conv1|features|stem\.0|layers|patch_embed)\.")
+
+
+def weights_family(weights: str) -> WeightsFamily | None:
+    """The family of ``MODEL.WEIGHTS`` by its address, or by the names in a local file.
+
+    Returns:
+        None for weights that tell nothing: those of a detector, or there is no such file.
+
+    Raises:
+        ValueError: a local file is no checkpoint, or torchvision has no such weights.
+    """
+    if weights.startswith(TORCHVISION):
+        preset = torchvision_weights(weights).transforms()
+        mean, std = ([255 * x for x in values] for values in (preset.mean, preset.std))
+        return WeightsFamily("torchvision", "RGB", mean, std)
+    for address, family in _BY_ADDRESS.items():
+        if weights.startswith(address):
+            return family
+    path = weights.split("?")[0]
+    if not os.path.isfile(path):
+        return None
+    names = read_weight_file(path)["model"]
+    return _IMAGENET if any(_IMAGENET_NAMES.match(name) for name in names) else None
+
+
+def follow_weights(cfg: CfgNode, chosen: Collection[str]) -> None:
+    """Give the options that nobody chose the values that ``MODEL.WEIGHTS`` needs, in place.
+
+    These are the order of the channels, pixel mean and deviation, and the place of a ResNet's
+    strides.
+
+    Args:
+        cfg: a config.
+        chosen: keys of the options that were set, see :func:`autoassign.config.set_options`.
+
+    Raises:
+        ValueError: a chosen option contradicts the weights; see also :func:`weights_family`.
+    """
+    family = weights_family(cfg.MODEL.WEIGHTS)
+    if family is None:
+        return
+    for key, needed in family.options.items():
+        node, name = _node(cfg, key)
+        if key not in chosen:
+            node[name] = needed
+        elif not _equal(node[name], needed):
+            raise ValueError(
+                f"{key} is {node[name]}, but MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} ({family.name}) "
+                f"needs {needed}; where it is not set, it follows from the weights"
+            )
+
+
+def _node(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:
+    *path, name = key.split(".")
+    for part in path:
+        cfg = cfg[part]
+    return cfg, name
+
+
+def _equal(value: Any, needed: Any) -> bool:
+    if not isinstance(needed, list):
+        return value == needed
+    # 123.675 and 255 · 0.485 are meant to be the same.
+    return len(value) == len(needed) and all(map(_close, value, needed))
+
+
+def _close(a: float, b: float) -> bool:
+    return math.isclose(a, b, abs_tol=0.01)

@@ -1,0 +1,115 @@
+import pytest
+import torch
+import torchvision
+from detectron2.config import CfgNode
+
+from autoassign.checkpoint.addresses import download_url
+from autoassign.engine.setup import load_config
+
+R50 = "COCO-Detection/autoassign_R_50_FPN_1x.yaml"
+MSRA = "detectron2://ImageNetPretrained/MSRA/R-50.pkl"
+RGB = ("RGB", [123.675, 116.28, 103.53], [58.395, 57.12, 57.375], False)
+
+
+def input_of(cfg: CfgNode) -> tuple:
+    model = cfg.MODEL
+    mean, std = ([round(x, 3) for x in values] for values in (model.PIXEL_MEAN, model.PIXEL_STD))
+    return cfg.INPUT.FORMAT, mean, std, model.RESNETS.STRIDE_IN_1X1
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        (MSRA, ("BGR", [103.53, 116.28, 123.675], [1, 1, 1], True)),
+        (
+            "detectron2://ImageNetPretrained/FAIR/X-101-32x8d.pkl",
+            ("BGR", [103.53, 116.28, 123.675], [57.375, 57.12, 58.395], False),
+        ),
+        ("torchvision://resnet50/IMAGENET1K_V1", RGB),
+        ("https://download.pytorch.org/models/resnet50-0676ba61.pth", RGB),
+        # One of two of torchvision's that were trained otherwise.
+        (
+            "torchvision://efficientnet_v2_l/IMAGENET1K_V1",
+            ("RGB", [127.5, 127.5, 127.5], [127.5, 127.5, 127.5], False),
+        ),
+    ],
+)
+def test_the_input_follows_from_the_weights(weights, expected):
+    assert input_of(load_config(R50, ["MODEL.WEIGHTS", weights])) == expected
+
+
+@pytest.mark.parametrize("model", ["resnet18", "mobilenet_v3_small", "mnasnet0_5"])
+def test_the_input_follows_from_a_local_file(model, tmp_path):
+    path = str(tmp_path / "weights.pth")
+    torch.save(torchvision.models.get_model(model).state_dict(), path)
+    assert input_of(load_config(R50, ["MODEL.WEIGHTS", path])) == RGB
+
+
+@pytest.mark.parametrize("weights", ["", "detector"])
+def test_weights_that_tell_nothing_leave_the_config_as_it_is(weights, tmp_path):
+    if weights:
+        weights = str(tmp_path / "detector.pth")
+        torch.save({"model": {"backbone.bottom_up.stem.conv1.weight": torch.ones(1)}}, weights)
+    options = ["MODEL.WEIGHTS", weights, "MODEL.PIXEL_STD", "[2.0, 2.0, 2.0]"]
+    assert input_of(load_config(R50, options)) == (
+        "BGR",
+        [103.53, 116.28, 123.675],
+        [2, 2, 2],
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("INPUT.FORMAT", "BGR"),
+        ("MODEL.PIXEL_MEAN", "[103.53, 116.28, 123.675]"),
+        ("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]"),
+        ("MODEL.RESNETS.STRIDE_IN_1X1", "True"),
+    ],
+)
+def test_what_contradicts_the_weights_is_an_error(key, value):
+    options = ["MODEL.WEIGHTS", "torchvision://resnet50/IMAGENET1K_V1", key, value]
+    with pytest.raises(ValueError, match=rf"{key} is .*torchvision.* needs .*follows from"):
+        load_config(R50, options)
+
+
+def test_what_agrees_with_the_weights_may_be_set():
+    options = ["MODEL.WEIGHTS", MSRA, "INPUT.FORMAT", "BGR", "MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]"]
+    assert load_config(R50, options).MODEL.PIXEL_STD == [1.0, 1.0, 1.0]
+
+
+def test_a_value_of_another_type_is_an_error():
+    with pytest.raises(ValueError, match="Type mismatch"):
+        load_config(R50, ["MODEL.PIXEL_STD", "wide"])
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("torchvision://resnet51/DEFAULT", "'resnet51'; torchvision has no such.*resnet50"),
+        ("torchvision://resnet50/V9", "weights of resnet50 are IMAGENET1K_V1, IMAGENET1K_V2"),
+    ],
+)
+def test_what_torchvision_lacks_is_an_error_that_says_what_it_has(weights, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(R50, ["MODEL.WEIGHTS", weights])
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        (
+            "torchvision://mobilenet_v2/IMAGENET1K_V1",
+            "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+        ),
+        (MSRA, "https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MSRA/R-50.pkl"),
+        (
+            "catalog://ImageNetPretrained/FAIR/X-101-64x4d",
+            "https://dl.fbaipublicfiles.com/detectron/ImageNetPretrained/FBResNeXt/X-101-64x4d.pkl",
+        ),
+        ("https://example.org/x.pth", "https://example.org/x.pth"),
+    ],
+)
+def test_the_url_that_a_browser_takes(address, url):
+    assert download_url(address) == url
