@@ -90,6 +90,14 @@ def _add_solver_options(solver: CN) -> None:
     # "SGD" or "ADAMW".
     solver.OPTIMIZER = "SGD"
     solver.ADAMW_BETAS = (0.9, 0.999)
+    # What BIAS_LR_FACTOR and WEIGHT_DECAY_BIAS concern: "detectron2": every bias; "mmdetection":
+    # not those of norms and deformable convolutions.
+    solver.BIAS_RULE = "detectron2"
+    # Warm-up as a share of MAX_ITER; 0: WARMUP_ITERS.
+    solver.WARMUP_FRACTION = 0.0
+    # The images an iteration that rate, steps, warm-up and periods are meant for: they are scaled
+    # linearly to IMS_PER_BATCH. 0: they are taken as they are.
+    solver.REFERENCE_BATCH_SIZE = 0
     # SOLVER.CLIP_GRADIENTS.CLIP_TYPE may also be "full_model": one norm over all parameters.
 
 

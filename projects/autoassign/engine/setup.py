@@ -27,6 +27,7 @@ from .console import set_up_logging
 from .hooks import best_metric
 from .output_dir import lock_output_dir
 from .resuming import seed_of
+from .schedule import scale_to_batch_size
 
 __all__ = ["setup_config"]
 
@@ -67,6 +68,7 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
         what = "--eval-only has nothing to evaluate on" if args.eval_only else "nothing to train on"
         raise ValueError(f"{what}: DATASETS.{key} names no dataset")
     resolve_num_classes(cfg)
+    scale_to_batch_size(cfg)
     if cfg.DATASETS.TEST:
         best_metric(cfg)  # raises where there is no such metric
     cfg.freeze()

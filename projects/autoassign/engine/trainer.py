@@ -19,6 +19,7 @@ from detectron2.utils.events import EventWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from ..checkpoint import PointCheckpointer, Strictness, find_checkpoint
@@ -39,6 +40,7 @@ from .hooks import (
 )
 from .optimizer import build_optimizer
 from .resuming import check_resumable, describe
+from .schedule import build_lr_scheduler
 from .stop_signals import StopSignals, TrainingStopped
 from .train_step import FiniteAMPTrainer, FiniteTrainer
 
@@ -270,6 +272,11 @@ class Trainer(DefaultTrainer):
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
         """See :func:`autoassign.engine.optimizer.build_optimizer`."""
         return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+        """See :func:`autoassign.engine.schedule.build_lr_scheduler`."""
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
