@@ -60,6 +60,56 @@ def test_biases_may_have_a_rate_and_decay_of_their_own():
     assert (weight["lr"], weight["weight_decay"]) == (0.002, 0.05)
 
 
+class Layers(nn.Module):
+    """A convolution, a norm, and a deformable block's prediction of shifts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 1)
+        self.norm = nn.GroupNorm(1, 2)
+        self.conv2_offset = nn.Conv2d(2, 18, 3)
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(169, 3))
+
+
+def groups_of(model: nn.Module, *options: object) -> dict[str, tuple[float, float]]:
+    """Rate and decay of every parameter, by name."""
+    optimizer = build_optimizer(narrow_cfg("SOLVER.CLIP_GRADIENTS.ENABLED", False, *options), model)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        names[parameter]: (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "others"), [("detectron2", (0.02, 0.0)), ("mmdetection", (0.01, 1e-4))]
+)
+def test_the_rule_tells_whether_all_biases_learn_faster(rule, others):
+    found = groups_of(
+        Layers(),
+        *("SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", 0.01, "SOLVER.WEIGHT_DECAY", 1e-4),
+        *("SOLVER.WEIGHT_DECAY_NORM", 1e-4, "SOLVER.BIAS_LR_FACTOR", 2.0),
+        *("SOLVER.WEIGHT_DECAY_BIAS", 0.0, "SOLVER.BIAS_RULE", rule),
+    )
+    plain = (0.01, 1e-4)
+    assert found == {
+        "conv.weight": plain,
+        "conv.bias": (0.02, 0.0),
+        "norm.weight": plain,
+        "norm.bias": others,
+        "conv2_offset.weight": plain,
+        "conv2_offset.bias": others,
+        "relative_position_bias_table": plain,
+    }
+
+
+def test_adamw_decays_neither_norms_nor_tables_of_positions():
+    found = groups_of(Layers(), "SOLVER.WEIGHT_DECAY", 0.05, "SOLVER.BASE_LR", 1e-4)
+    not_decayed = {name for name, (_, decay) in found.items() if decay == 0}
+    assert not_decayed == {"norm.weight", "norm.bias", "relative_position_bias_table"}
+
+
 @pytest.mark.parametrize("norm_type", [2.0, 1.0])
 def test_full_model_clipping_bounds_one_norm_over_all_parameters(norm_type):
     step = clipped_steps(0.5, norm_type, gradient=10.0)

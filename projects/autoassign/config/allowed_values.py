@@ -44,6 +44,7 @@ ALLOWED_VALUES = {
     "DATALOADER.NUM_WORKERS": at_least(0),
     "DATALOADER.REPEAT_THRESHOLD": at_least(0),
     "SOLVER.OPTIMIZER": one_of("SGD", "ADAMW"),
+    "SOLVER.ACCUMULATE_STEPS": at_least(1),
     "SOLVER.ADAMW_BETAS": Rule(
         lambda x: len(x) == 2 and all(map(_below_1.holds, x)), "two numbers from 0 to below 1"
     ),

@@ -93,6 +93,9 @@ def _add_solver_options(solver: CN) -> None:
     # What BIAS_LR_FACTOR and WEIGHT_DECAY_BIAS concern: "detectron2": every bias; "mmdetection":
     # not those of norms and deformable convolutions.
     solver.BIAS_RULE = "detectron2"
+    # Parts that the batch of an iteration goes through the model in, one after the other: 16
+    # images in 8 parts need the memory of 2.
+    solver.ACCUMULATE_STEPS = 1
     # Warm-up as a share of MAX_ITER; 0: WARMUP_ITERS.
     solver.WARMUP_FRACTION = 0.0
     # The images an iteration that rate, steps, warm-up and periods are meant for: they are scaled

@@ -27,6 +27,7 @@ from ..config import check_values, replacing
 from ..data import CheckedDatasetMapper, TrainingBatches, build_train_loader, derive_seed
 from ..evaluation import build_evaluator
 from ..runs import evaluation_folder, repair_metrics
+from .accumulation import build_train_step
 from .console import ProgressReport, printing_to_log, show_evaluation
 from .evolution_hook import EvolutionRecorder
 from .hooks import (
@@ -42,7 +43,7 @@ from .optimizer import build_optimizer
 from .resuming import check_resumable, describe
 from .schedule import build_lr_scheduler
 from .stop_signals import StopSignals, TrainingStopped
-from .train_step import FiniteAMPTrainer, FiniteTrainer
+from .train_step import FiniteTrainer
 
 __all__ = ["Trainer"]
 
@@ -84,8 +85,7 @@ class Trainer(DefaultTrainer):
         # On a CPU, DistributedDataParallel takes no device ids.
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
         model = create_ddp_model(self._model, broadcast_buffers=False, device_ids=device_ids)
-        make_trainer = FiniteAMPTrainer if cfg.SOLVER.AMP.ENABLED else FiniteTrainer
-        self._trainer: FiniteTrainer = make_trainer(model, data_loader, optimizer)
+        self._trainer: FiniteTrainer = build_train_step(cfg, model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = PointCheckpointer(
             self._evaluated_model,
