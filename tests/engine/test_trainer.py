@@ -147,6 +147,15 @@ def test_evaluating_the_final_model_repeats_the_last_evaluation(trained, shapes,
     assert detections(tmp_path / "evaluation") == detections(trained)
 
 
+def test_evaluating_at_the_size_of_tests_alone_changes_nothing(trained, shapes, tmp_path):
+    aug = ("TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (96,), "TEST.AUG.FLIP", False)
+    options = ("MODEL.WEIGHTS", trained / "model_final.pth", "TEST.AUG.MAX_SIZE", 160)
+    results = run(shapes, tmp_path, *options, *aug, flags=("--eval-only",))
+    ap = metrics(trained)[-1]["bbox/AP"]
+    assert results["bbox"]["AP"] == pytest.approx(ap, abs=1e-3, nan_ok=True)
+    assert len(detections(tmp_path / "evaluation")) == len(detections(trained))
+
+
 def test_evaluating_with_resume_takes_the_last_checkpoint_and_changes_no_file(finished, shapes):
     before = files(finished)
     results = run(shapes, finished, flags=("--eval-only", "--resume"))

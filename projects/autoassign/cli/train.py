@@ -98,11 +98,17 @@ def main(args: argparse.Namespace) -> dict[str, Any] | None:
 
     from ..checkpoint import PointCheckpointer, Strictness
     from ..engine import Trainer, setup_config, show_evaluation
+    from ..modeling import PointDetectorWithTTA
 
     cfg = setup_config(args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
         PointCheckpointer(model, strictness=Strictness.PREDICTION).load(cfg.MODEL.WEIGHTS)
+        if cfg.TEST.AUG.ENABLED:
+            model = PointDetectorWithTTA(cfg, model)
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.INPUT.MIN_SIZE_TEST = 0  # images come as they are
         results = Trainer.test(cfg, model)
         if comm.is_main_process():
             show_evaluation(None, results)

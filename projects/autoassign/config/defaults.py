@@ -18,6 +18,9 @@ def add_autoassign_config(cfg: CN) -> None:
     _add_data_options(cfg.DATASETS)
     # The metric whose greatest value decides which weights model_best.pth holds.
     cfg.TEST.BEST_METRIC = "bbox/AP"
+    # With TEST.AUG (several sizes of an image, by --eval-only): the least and the greatest size of
+    # the boxes that each of MIN_SIZES contributes, √area in pixels of the original image; []: all.
+    cfg.TEST.AUG.SIZE_RANGES = []
     # Keep how a few test objects are assigned, before training and every PERIOD iterations, in
     # OUTPUT_DIR/evolution: the largest object of each of the first NUM_OBJECTS images.
     cfg.TEST.EVOLUTION = CN({"ENABLED": False, "PERIOD": 100, "NUM_OBJECTS": 4})

@@ -25,6 +25,7 @@ from .head import PointHead
 from .layers import ModulatedDeformConv
 from .pairs import Pairs, inside_pairs, nearest_pairs
 from .predictions import ExtraOutput, Predictions, decode
+from .test_time_augmentation import PointDetectorWithTTA
 
 __all__ = [
     "LABEL_ASSIGNMENT_REGISTRY",
@@ -40,6 +41,7 @@ __all__ = [
     "Pairs",
     "Peak",
     "PointDetector",
+    "PointDetectorWithTTA",
     "PointHead",
     "Predictions",
     "build_label_assignment",

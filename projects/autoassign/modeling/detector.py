@@ -19,7 +19,7 @@ from .assignment import LabelAssignment, build_label_assignment
 from .grid import Grid, make_grid
 from .ground_truth import GroundTruth
 from .head import PointHead
-from .postprocessing import detections
+from .postprocessing import candidates, suppress
 from .predictions import Predictions
 
 __all__ = ["PointDetector"]
@@ -146,21 +146,33 @@ class PointDetector(DenseDetector):
         self, images: ImageList, features: list[Tensor], predictions: Predictions
     ) -> list[Instances]:
         """Detections of each image, in the coordinates of the network's input."""
+        return [self.suppress(x) for x in self.candidates(images, features, predictions)]
+
+    def candidates(
+        self, images: ImageList, features: list[Tensor], predictions: Predictions
+    ) -> list[Instances]:
+        """What :meth:`suppress` chooses the detections of each image from."""
         scores = self.label_assignment.scores(predictions)
         grid = self.grid(features)
         return [
-            detections(
+            candidates(
                 scores[i],
                 predictions.ltrb[i],
                 grid,
                 image_size,
                 score_thresh=self.test_score_thresh,
                 topk_candidates=self.test_topk_candidates,
-                nms_thresh=self.test_nms_thresh,
-                max_detections=self.max_detections_per_image,
             )
             for i, image_size in enumerate(images.image_sizes)
         ]
+
+    def suppress(self, candidates: Instances) -> Instances:
+        """The detections among the candidates of one image, by descending score."""
+        return suppress(
+            candidates,
+            nms_thresh=self.test_nms_thresh,
+            max_detections=self.max_detections_per_image,
+        )
 
     def grid(self, features: Sequence[Tensor]) -> Grid:
         """The locations that belong to these features, (N, C, Hi, Wi) of each level."""

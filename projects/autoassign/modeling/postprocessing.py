@@ -10,10 +10,10 @@ from torch import Tensor
 from .grid import Grid
 from .predictions import decode
 
-__all__ = ["detections"]
+__all__ = ["candidates", "suppress"]
 
 
-def detections(
+def candidates(
     scores: Tensor,
     ltrb: Tensor,
     grid: Grid,
@@ -21,24 +21,19 @@ def detections(
     *,
     score_thresh: float,
     topk_candidates: int,
-    nms_thresh: float,
-    max_detections: int,
 ) -> Instances:
-    """Detections of one image: candidates of each level, then NMS within each class.
+    """The best predictions of each level of one image.
 
     Args:
         scores: (R, K) scores.
         ltrb: (R, 4) distances in pixels.
         grid: the locations.
         image_size: (height, width) of the image in pixels.
-        score_thresh: least score of a detection, not included.
-        topk_candidates: candidates of each level before NMS.
-        nms_thresh: IoU above which NMS removes the lower-scored of one class.
-        max_detections: detections kept after NMS.
+        score_thresh: least score of a candidate, not included.
+        topk_candidates: greatest number of candidates of a level.
 
     Returns:
-        ``pred_boxes`` (xyxy in pixels, not clipped), ``scores`` and ``pred_classes``, by
-        descending score.
+        ``pred_boxes`` (xyxy in pixels, not clipped), ``scores`` and ``pred_classes``.
     """
     num_classes = scores.shape[1]
     kept = []
@@ -50,15 +45,29 @@ def detections(
             level_scores, order = level_scores.topk(topk_candidates)
             index = index.index_select(0, order)
         kept.append((level_scores, index + start * num_classes))
-    candidate_scores = torch.cat([x for x, _ in kept])
     index = torch.cat([x for _, x in kept])
     locations = torch.div(index, num_classes, rounding_mode="floor")
     boxes = decode(ltrb.index_select(0, locations), grid.locations.index_select(0, locations))
-    classes = index % num_classes
-    keep = batched_nms(boxes, candidate_scores, classes, nms_thresh)[:max_detections]
     return Instances(
         image_size,
-        pred_boxes=Boxes(boxes[keep]),
-        scores=candidate_scores[keep],
-        pred_classes=classes[keep],
+        pred_boxes=Boxes(boxes),
+        scores=torch.cat([x for x, _ in kept]),
+        pred_classes=index % num_classes,
     )
+
+
+def suppress(candidates: Instances, *, nms_thresh: float, max_detections: int) -> Instances:
+    """The detections of one image: NMS of its candidates within each class.
+
+    Args:
+        candidates: see :func:`candidates`.
+        nms_thresh: IoU above which NMS removes the lower-scored of one class.
+        max_detections: detections kept after NMS.
+
+    Returns:
+        The candidates kept, by descending score.
+    """
+    keep = batched_nms(
+        candidates.pred_boxes.tensor, candidates.scores, candidates.pred_classes, nms_thresh
+    )
+    return candidates[keep[:max_detections]]
