@@ -12,6 +12,7 @@ from detectron2.modeling.backbone.fpn import LastLevelP6P7
 from torch import Tensor, nn
 
 from ...config.checks import check_choice, check_options, one_of
+from .checkpointing import checkpoint_activations
 
 __all__ = ["LastLevelP6", "build_point_fpn_backbone"]
 
@@ -45,6 +46,8 @@ def build_point_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     options = cfg.MODEL.FPN
     check_options(options, {"NUM_TOP_LEVELS": one_of(1, 2)}, "MODEL.FPN.")
     bottom_up = _build_bottom_up(cfg, input_shape)
+    if cfg.MODEL.BACKBONE.CHECKPOINT_ACTIVATIONS:
+        checkpoint_activations(bottom_up)
     shapes = bottom_up.output_shape()
     in_features = _in_features(options, shapes)
     last_c = in_features[-1]
