@@ -1,0 +1,8 @@
+"""Write the model zoo page: ``python -m autoassign.analysis.zoo_page docs/model_zoo.md``."""
+
+import sys
+from pathlib import Path
+
+from .page import model_zoo_page
+
+Path(sys.argv[1]).write_text(model_zoo_page(), encoding="utf-8")
