@@ -1,7 +1,11 @@
+import parameter_counts
 import pytest
+import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
+from detectron2.utils.events import EventStorage
+from narrow_model import image_input, total
 
 from autoassign import add_autoassign_config, get_config_file
 from autoassign.config import files as config_files
@@ -9,11 +13,25 @@ from autoassign.config import flatten_options
 from autoassign.engine.optimizer import build_optimizer
 
 FOLDER = next(folder for folder in config_files._CONFIG_FOLDERS if folder.is_dir())
+# Files in recipes/ and Base-*.yaml are parts of others.
 NAMES = sorted(
-    str(path.relative_to(FOLDER))
+    name
     for path in FOLDER.rglob("*.yaml")
-    if not path.name.startswith("Base-")
+    if not (name := str(path.relative_to(FOLDER))).startswith("recipes/") and "Base-" not in name
 )
+# A bottleneck ResNet or ResNeXt of 8 channels in 4 groups; strategies as they are.
+REDUCED: tuple[object, ...] = (
+    *("MODEL.DEVICE", "cpu", "MODEL.RESNETS.STEM_OUT_CHANNELS", 8),
+    *("MODEL.FPN.OUT_CHANNELS", 64, "MODEL.POINT_HEAD.NUM_CONVS", 1),
+)
+REDUCED_BOTTLENECKS = (
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", 32, "MODEL.RESNETS.NUM_GROUPS", 4),
+    *("MODEL.RESNETS.WIDTH_PER_GROUP", 2),
+)
+
+
+# Whether the source gives the biases of norms the rate of biases.
+RULES = [("dsla", "mmdetection"), ("fcos", "detectron2"), ("atss", "detectron2")]
 
 
 def load(name: str) -> CfgNode:
@@ -26,17 +44,41 @@ def load(name: str) -> CfgNode:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_config_builds_its_detector_optimizer_and_schedule(name):
     cfg = load(name)
-    cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.POINT_HEAD.NUM_CLASSES = cfg.MODEL.POINT_HEAD.NUM_CLASSES or 3
-    model = build_model(cfg)
+    # Shapes are enough, but Swin and torchvision's models are built with numbers.
+    cfg.MODEL.DEVICE = "meta" if "resnet" in cfg.MODEL.FPN.BOTTOM_UP else "cpu"
+    with torch.device(cfg.MODEL.DEVICE):
+        model = build_model(cfg)
     assert type(model).__name__ == cfg.MODEL.META_ARCHITECTURE
+    assert sum(p.numel() for p in model.parameters()) == parameter_counts.detector(cfg)
     build_lr_scheduler(cfg, build_optimizer(cfg, model))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_config_writes_into_a_folder_of_its_own(name):
-    others = {load(other).OUTPUT_DIR for other in NAMES if other != name}
-    assert load(name).OUTPUT_DIR not in {*others, "./output"}
+@pytest.mark.parametrize("name", [x for x in NAMES if not x.startswith("quickstart/")])
+def test_every_config_trains_a_step_and_detects(name):
+    cfg = load(name)
+    is_basic = cfg.MODEL.RESNETS.DEPTH < 50
+    width = ("MODEL.RESNETS.RES2_OUT_CHANNELS", 8) if is_basic else REDUCED_BOTTLENECKS
+    cfg.merge_from_list([*REDUCED, *width, "MODEL.POINT_HEAD.NUM_CLASSES", 5])
+    torch.manual_seed(0)
+    model = build_model(cfg).train()
+    optimizer = build_optimizer(cfg, model)
+    inputs = [image_input([[4.0, 6.0, 40.0, 50.0]], [1], (64, 64))]
+    with EventStorage():  # RetinaNet logs
+        total(model(inputs)).backward()
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    assert trained
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
+    optimizer.step()
+    with torch.no_grad():
+        [output] = model.eval()(inputs)
+    assert output["instances"].image_size == (64, 64)
+
+
+def test_every_config_writes_into_a_folder_of_its_own():
+    folders = [load(name).OUTPUT_DIR for name in NAMES]
+    assert "./output" not in folders
+    assert len(set(folders)) == len(folders)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,16 +168,75 @@ def test_the_base_of_dsla_s_stronger_rows_keeps_the_three_parts_on():
     assert (cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING) == ((640, 800), "range")
 
 
-@pytest.mark.parametrize("strategy", ["dsla", "fcos", "atss"])
-def test_biases_learn_faster_and_do_not_decay(strategy):
+def test_dsla_s_stronger_rows_are_those_of_their_logs():
+    r101 = load("COCO-Detection/dsla_R_101_DCN_FPN_2x.yaml")
+    resnet, solver = r101.MODEL.RESNETS, r101.SOLVER
+    assert (resnet.DEPTH, resnet.NORM, resnet.STRIDE_IN_1X1) == (101, "AffineBN", False)
+    assert (resnet.DEFORM_ON_PER_STAGE, resnet.DEFORM_MODULATED) == ([False] + [True] * 3, False)
+    assert (r101.INPUT.FORMAT, r101.MODEL.PIXEL_MEAN[0]) == ("RGB", 123.675)
+    assert (solver.OPTIMIZER, solver.BASE_LR, solver.IMS_PER_BATCH) == ("SGD", 0.02, 16)
+    assert (solver.MAX_ITER, solver.STEPS) == (24 * 7330, (16 * 7330, 22 * 7330))
+
+    swin = load("COCO-Detection/dsla_Swin_S_FPN_3x.yaml")
+    solver = swin.SOLVER
+    assert (swin.MODEL.SWIN.SIZE, swin.MODEL.SWIN.DROP_PATH_RATE) == ("S", 0.2)
+    assert (solver.OPTIMIZER, solver.BASE_LR, solver.WEIGHT_DECAY) == ("ADAMW", 1e-4, 0.05)
+    assert (solver.WEIGHT_DECAY_NORM, solver.WEIGHT_DECAY_BIAS) == (0.0, None)
+    assert (solver.MAX_ITER, solver.STEPS) == (36 * 7330, (27 * 7330, 33 * 7330))
+    for cfg in (r101, swin):
+        solver = cfg.SOLVER
+        assert (solver.WARMUP_METHOD, solver.WARMUP_ITERS) == ("linear", 1000)
+        assert not solver.CLIP_GRADIENTS.ENABLED
+        assert (cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING) == (
+            (640, 800),
+            "range",
+        )
+
+
+def test_the_rows_of_table_6_differ_in_what_they_add():
+    def added(row: str, base: str) -> dict[str, object]:
+        return differences(f"COCO-Detection/{row}.yaml", f"COCO-Detection/{base}.yaml")
+
+    x101 = "autoassign_X_101_64x4d_FPN_2x"
+    assert added("autoassign_R_101_FPN_2x", "autoassign_R_50_FPN_1x") == {
+        "MODEL.WEIGHTS": "detectron2://ImageNetPretrained/MSRA/R-101.pkl",
+        "MODEL.RESNETS.DEPTH": 101,
+        "INPUT.MIN_SIZE_TRAIN": (640, 800),
+        "INPUT.MIN_SIZE_TRAIN_SAMPLING": "range",
+        "SOLVER.STEPS": (120000, 160000),
+        "SOLVER.MAX_ITER": 180000,
+        "TEST.EVAL_PERIOD": 20000,
+    }
+    assert added(x101, "autoassign_R_101_FPN_2x") == {
+        "MODEL.WEIGHTS": "catalog://ImageNetPretrained/FAIR/X-101-64x4d",
+        "MODEL.RESNETS.NUM_GROUPS": 64,
+        "MODEL.RESNETS.WIDTH_PER_GROUP": 4,
+        "MODEL.RESNETS.STRIDE_IN_1X1": False,
+    }
+    dcn = "autoassign_X_101_64x4d_DCN_FPN_2x"
+    assert set(added(dcn, x101)) == {
+        "MODEL.RESNETS.DEFORM_ON_PER_STAGE",
+        "MODEL.RESNETS.DEFORM_MODULATED",
+    }
+    assert added(f"{dcn}_480_960", dcn) == {"INPUT.MIN_SIZE_TRAIN": (480, 960)}
+    tta = added(f"{dcn}_480_960_TTA", f"{dcn}_480_960")
+    assert all(key.startswith("TEST.AUG.") for key in tta)
+    assert len(tta["TEST.AUG.MIN_SIZES"]) == len(tta["TEST.AUG.SIZE_RANGES"]) == 13
+
+
+@pytest.mark.parametrize(("strategy", "rule"), RULES)
+def test_biases_learn_faster_and_do_not_decay(strategy, rule):
     cfg = load(f"COCO-Detection/{strategy}_R_50_FPN_1x.yaml")
-    cfg.MODEL.DEVICE = "cpu"
-    model = build_model(cfg)
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model = build_model(cfg)
     optimizer = build_optimizer(cfg, model)
     group_of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     weight, bias = (group_of[id(p)] for p in model.head.box_pred.parameters())
     assert bias["lr"] == pytest.approx(2 * weight["lr"])
     assert (weight["weight_decay"], bias["weight_decay"]) == (1e-4, 0.0)
+    norm_bias = group_of[id(model.head.box_tower[1].bias)]
+    assert norm_bias is (bias if rule == "detectron2" else weight)
 
 
 AUTOASSIGN = "MODEL.LABEL_ASSIGNMENT.AUTOASSIGN"
