@@ -324,7 +324,7 @@ def test_an_address_that_cannot_be_fetched_is_named(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr("autoassign.checkpoint.weight_files.PathManager.get_local_path", fail)
-    with pytest.raises(OSError, match=r"no route to host.*download https://dl\.fbai.*/x\.pkl"):
+    with pytest.raises(OSError, match=r"fetched: no route.*download https://dl\.fbai.*/x\.pkl"):
         read_weight_file("detectron2://x.pkl")
 
 

@@ -84,7 +84,7 @@ def test_weights_that_do_not_exist_are_an_error_at_the_start(shapes, tmp_path):
 @pytest.fixture
 def interrupted(tmp_path):
     """A folder with the first checkpoint of a training and its log."""
-    state = {"model": {}, "trainer": {"iteration": 99}}
+    state = {"model": {"x": torch.zeros(1)}, "trainer": {"iteration": 99}}
     torch.save(state, tmp_path / "model_0000099.pth")
     (tmp_path / "last_checkpoint").write_text("model_0000099.pth")
     (tmp_path / "config.yaml").write_text("of the training before")
@@ -149,7 +149,7 @@ def test_evaluation_without_weights_is_an_error(shapes, tmp_path):
 
 def test_evaluation_without_a_test_dataset_is_an_error(shapes, tmp_path):
     options = ("DATASETS.CUSTOM.TEST", "", "DATASETS.CUSTOM.TEST_IMAGES", "")
-    (tmp_path / "x.pth").touch()
+    torch.save({"x": torch.zeros(1)}, tmp_path / "x.pth")
     weights = ("MODEL.WEIGHTS", tmp_path / "x.pth")
     args = parse(shapes, tmp_path, *options, *weights, flags=("--eval-only",))
     with pytest.raises(ValueError, match=r"--eval-only .*DATASETS\.TEST"):
@@ -161,7 +161,7 @@ def test_evaluation_without_a_test_dataset_is_an_error(shapes, tmp_path):
     [
         ("MODEL.LABEL_ASSIGNMENT.NAME", "AutoAsign", "AutoAssign"),
         ("MODEL.POINT_HEAD.OBJECTNESS", "explict", "none, implicit"),
-        ("MODEL.FPN.TOP_BLOCK_IN_FEATURE", "c5", "'p5' or 'res5'"),
+        ("MODEL.FPN.TOP_BLOCK_IN_FEATURE", "c5", "p5, res5"),
         ("SOLVER.OPTIMIZER", "ADAM", "SGD, ADAMW"),
         ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "global", "value, norm, full_model"),
         ("DATASETS.CUSTOM.FORMAT", "tfrecord", "coco, voc, yolo"),

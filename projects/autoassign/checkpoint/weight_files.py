@@ -46,10 +46,9 @@ def local_weight_file(path: str | os.PathLike[str]) -> str:
         # "?matching_heuristics=True" is detectron2's.
         local = PathManager.get_local_path(path.split("?")[0])
     except OSError as error:
-        raise OSError(
-            f"{path} cannot be fetched ({error}); where there is a network, download "
-            f"{download_url(path)}, and name that file in place of the address"
-        ) from error
+        url = download_url(path)
+        advice = f"; download {url} elsewhere and name that file" if "https://" in url else ""
+        raise OSError(f"{path} cannot be fetched: {error}{advice}") from error
     if not os.path.isfile(local):
         raise FileNotFoundError(f"{path} does not exist")
     return local

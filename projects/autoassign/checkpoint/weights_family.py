@@ -9,9 +9,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
 from detectron2.config import CfgNode
 
 from .addresses import TORCHVISION, torchvision_weights
+from .description import CheckpointDescription
 from .weight_files import read_weight_file
 
 __all__ = ["WeightsFamily", "follow_weights", "weights_family"]
@@ -70,10 +72,10 @@ _IMAGENET_NAMES = re.compile(r"(conv1|features|stem\.0|layers|patch_embed)\.")
 
 
 def weights_family(weights: str) -> WeightsFamily | None:
-    """The family of ``MODEL.WEIGHTS`` by its address, or by the names in a local file.
+    """The family of ``MODEL.WEIGHTS``, by its address or by what is in a local file.
 
     Returns:
-        None for weights that tell nothing: those of a detector, or there is no such file.
+        None for weights that tell nothing, and where there is no such file.
 
     Raises:
         ValueError: a local file is no checkpoint, or torchvision has no such weights.
@@ -88,8 +90,28 @@ def weights_family(weights: str) -> WeightsFamily | None:
     path = weights.split("?")[0]
     if not os.path.isfile(path):
         return None
-    names = read_weight_file(path)["model"]
-    return _IMAGENET if any(_IMAGENET_NAMES.match(name) for name in names) else None
+    checkpoint = read_weight_file(path)
+    description = CheckpointDescription.from_checkpoint(checkpoint)
+    if description is not None:
+        return _family_of_config(description.config)
+    is_imagenet = any(_IMAGENET_NAMES.match(name) for name in checkpoint["model"])
+    return _IMAGENET if is_imagenet else None
+
+
+def _family_of_config(text: str) -> WeightsFamily | None:
+    """What a detector was trained with, by the config inside its checkpoint."""
+    try:
+        config = yaml.safe_load(text)
+        model = config["MODEL"]
+        return WeightsFamily(
+            "trained here",
+            config["INPUT"]["FORMAT"],
+            model["PIXEL_MEAN"],
+            model["PIXEL_STD"],
+            model["RESNETS"]["STRIDE_IN_1X1"],
+        )
+    except (KeyError, TypeError, yaml.YAMLError):
+        return None  # of another version
 
 
 def follow_weights(cfg: CfgNode, chosen: Collection[str]) -> None:

@@ -48,9 +48,7 @@ def set_options(config_file: str = "", opts: Sequence[Any] = ()) -> frozenset[st
 
     Arguments and errors are those of :func:`load_config`.
     """
-    cfg = get_cfg()
-    add_autoassign_config(cfg)
-    in_file = [key for key, _ in _leaves(cfg, _read(find_config(config_file)))]
+    in_file = [key for key, _ in _leaves(_read(find_config(config_file)), {})]
     return frozenset([*in_file, *normalize_opts(opts)[::2]])
 
 

@@ -16,10 +16,17 @@ from ..checkpoint import (
     CheckpointDescription,
     PointCheckpointer,
     Strictness,
+    follow_weights,
     local_weight_file,
     read_weight_file,
 )
-from ..config import check_values, load_config, load_config_text, use_cpu_without_cuda
+from ..config import (
+    check_values,
+    load_config,
+    load_config_text,
+    set_options,
+    use_cpu_without_cuda,
+)
 from ..modeling import PointDetector
 from .class_names import class_metadata
 
@@ -130,7 +137,9 @@ def _read(
     if config_file is None and description is not None:
         cfg = load_config_text(description.config, opts, source=f"the config in {weights}")
     else:
-        cfg = load_config(config_file or _config_beside(weights), opts)
+        config_file = config_file or _config_beside(weights)
+        cfg = load_config(config_file, [*opts, "MODEL.WEIGHTS", weights])
+        follow_weights(cfg, set_options(config_file, opts))
     cfg.MODEL.WEIGHTS = weights
     return cfg, checkpoint
 

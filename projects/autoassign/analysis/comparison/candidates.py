@@ -9,11 +9,13 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from ...checkpoint import follow_weights
 from ...config import (
     LABEL_ASSIGNMENT_REGISTRY,
     flatten_options,
     load_config,
     normalize_opts,
+    set_options,
 )
 
 __all__ = ["Candidate", "load_candidates"]
@@ -67,13 +69,19 @@ def load_candidates(
             raise ValueError(f"--strategies needs one --config-file, not {len(files)}")
         names = _strategy_names(strategies, load_config(files[0], opts))
         files *= len(names)
-        configs = [load_config(files[0], [*_recipe(name), *opts]) for name in names]
+        configs = [_load(files[0], [*_recipe(name), *opts]) for name in names]
     else:
         names = [Path(file).stem for file in files]
-        configs = [load_config(file, opts) for file in files]
+        configs = [_load(file, opts) for file in files]
     _check_names(names, files)
     overridden = [_share_conditions(cfg, configs[0]) for cfg in configs]
     return [Candidate(*fields) for fields in zip(names, files, configs, overridden, strict=True)]
+
+
+def _load(file: str, opts: Sequence[Any]) -> CfgNode:
+    cfg = load_config(file, opts)
+    follow_weights(cfg, set_options(file, opts))
+    return cfg
 
 
 def _strategy_names(strategies: Sequence[str] | str, cfg: CfgNode) -> list[str]:
