@@ -40,8 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from ..config import load_config
-    from ..data import register_custom_datasets
-    from ..data.checking import check_datasets
+    from ..data import check_datasets, register_custom_datasets
 
     cfg = load_config(args.config_file, args.opts)
     cfg.OUTPUT_DIR = args.output

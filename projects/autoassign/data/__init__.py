@@ -1,6 +1,7 @@
 """Datasets: registration from the config, checks, cleaning, reading images, loading."""
 
 from .catalog import DatasetReport, LoadedTable, TableDataset, load_table
+from .checking import check_datasets
 from .classes import resolve_num_classes
 from .cleaning import CleaningReport, clean_boxes
 from .dataset_mapper import CheckedDatasetMapper
@@ -31,6 +32,7 @@ __all__ = [
     "TableDataset",
     "TrainingBatches",
     "build_train_loader",
+    "check_datasets",
     "choose_records",
     "class_index",
     "clean_boxes",

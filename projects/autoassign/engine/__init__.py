@@ -1,9 +1,22 @@
 """Training, where detectron2's DefaultTrainer is not enough."""
 
 from .console import show_evaluation
+from .evolution_hook import check_evolution_options
+from .hooks import best_metric, check_average_options
 from .launch import launch
+from .optimizer import build_optimizer
 from .setup import setup_config
 from .stop_signals import TrainingStopped
 from .trainer import Trainer
 
-__all__ = ["Trainer", "TrainingStopped", "launch", "setup_config", "show_evaluation"]
+__all__ = [
+    "Trainer",
+    "TrainingStopped",
+    "best_metric",
+    "build_optimizer",
+    "check_average_options",
+    "check_evolution_options",
+    "launch",
+    "setup_config",
+    "show_evaluation",
+]

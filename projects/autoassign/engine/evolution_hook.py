@@ -11,9 +11,8 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import nn
 
-from ..data.model_inputs import has_objects, map_record
-from ..modeling.detector import PointDetector
-from ..modeling.explanation import ImageExplanation, explain_image
+from ..data import has_objects, map_record
+from ..modeling import ImageExplanation, PointDetector, explain_image
 from ..runs import evolution_folder, save_iteration, start_evolution
 
 __all__ = ["EvolutionRecorder", "check_evolution_options"]

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..data.image_files import READ_ERRORS, read_image
+from ..data import READ_ERRORS, read_image
 
 __all__ = ["ImageFile", "Source", "UnreadableError", "Video", "find_sources"]
 

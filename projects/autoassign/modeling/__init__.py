@@ -2,6 +2,7 @@
 
 from .assignment import (
     LABEL_ASSIGNMENT_REGISTRY,
+    AutoAssign,
     Explanation,
     HardAssignment,
     LabelAssignment,
@@ -29,6 +30,7 @@ from .test_time_augmentation import PointDetectorWithTTA
 
 __all__ = [
     "LABEL_ASSIGNMENT_REGISTRY",
+    "AutoAssign",
     "Explanation",
     "ExtraOutput",
     "Grid",

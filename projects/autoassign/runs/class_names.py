@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
 from ..checkpoint import CheckpointDescription
-from ..data.register import FORMATS
+from ..data import FORMATS
 
 __all__ = ["class_metadata"]
 

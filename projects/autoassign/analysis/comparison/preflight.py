@@ -9,11 +9,8 @@ from pathlib import Path
 from detectron2.modeling import build_model
 
 from ...config import check_values
-from ...data import register_custom_datasets, resolve_num_classes
-from ...data.shapes import generate_shapes
-from ...engine.evolution_hook import check_evolution_options
-from ...engine.hooks import best_metric, check_average_options
-from ...engine.optimizer import build_optimizer
+from ...data import generate_shapes, register_custom_datasets, resolve_num_classes
+from ...engine import best_metric, build_optimizer, check_average_options, check_evolution_options
 from ...runs import check_weights_exist
 from .candidates import Candidate
 

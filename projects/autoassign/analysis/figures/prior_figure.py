@@ -16,8 +16,14 @@ from tabulate import tabulate
 from torch import Tensor
 
 from ...config import replacing
-from ...modeling import GroundTruth, LabelAssignment, Predictions, check_finite, make_grid
-from ...modeling.assignment import AutoAssign
+from ...modeling import (
+    AutoAssign,
+    GroundTruth,
+    LabelAssignment,
+    Predictions,
+    check_finite,
+    make_grid,
+)
 from .style import COLORMAP, literal, save_figure
 
 __all__ = ["CenterPrior", "draw_priors", "format_priors", "read_priors", "write_priors"]

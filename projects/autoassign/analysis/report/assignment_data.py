@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.image import imsave
 
-from ...data.model_inputs import has_objects, map_record
+from ...data import has_objects, map_record
 from ...modeling import ImageExplanation, ObjectMaps, explain_image
 from ...runs import LoadedDetector
 from ..figures import COLORMAP, region_around

@@ -12,7 +12,7 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 from detectron2.data import detection_utils as utils
 
-from ...data.records import load_dataset
+from ...data import load_dataset
 from ...runs import TrainedRun
 from .image_ranking import ImageScore, MatchedBox, Ranking, rank_images
 from .images import jpeg_uri

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw the objects and print the names of the pictures."""
-    from ...data.model_inputs import map_record
+    from ...data import map_record
     from ...modeling import explain_image
 
     detectors = _load_detectors(args)

@@ -62,7 +62,7 @@ def read_images(
     Raises:
         ValueError: the arguments contradict each other, or there is no such image.
     """
-    from ...data.records import choose_records, dataset_records, image_record
+    from ...data import choose_records, dataset_records, image_record
 
     if args.image:
         if args.images or args.dataset:

@@ -34,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draw a picture per image and print their names."""
     from ...analysis.figures import draw_objectness, score_rows
-    from ...data.model_inputs import map_record
-    from ...data.records import class_index
+    from ...data import class_index, map_record
 
     detector = load_explainable(args.config_file, args.weights, args.opts)
     index, score = None, "any class"

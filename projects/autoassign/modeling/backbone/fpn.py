@@ -11,7 +11,7 @@ from detectron2.modeling.backbone import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelP6P7
 from torch import Tensor, nn
 
-from ...config.checks import check_choice, check_options, one_of
+from ...config import check_choice, check_options, one_of
 from .checkpointing import checkpoint_activations
 
 __all__ = ["LastLevelP6", "build_point_fpn_backbone"]

@@ -13,7 +13,7 @@ from detectron2.modeling.backbone import BACKBONE_REGISTRY, ResNet
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
 from torch import Tensor, nn
 
-from ...config.checks import at_least, check_options, one_of
+from ...config import at_least, check_options, one_of
 from ..layers import DeformConv, norm_layer
 
 __all__ = ["DeformBottleneckBlock", "build_point_resnet_backbone"]

@@ -9,7 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, SwinTransformer
 from torchvision.ops import StochasticDepth
 
-from ...config.checks import check_options, inside, one_of
+from ...config import check_options, inside, one_of
 
 __all__ = ["build_swin_backbone"]
 

@@ -15,7 +15,7 @@ from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from ...config.checks import check_choice
+from ...config import check_choice
 from ..layers import NORMS, convert_batch_norms
 
 __all__ = ["TorchvisionBackbone", "check_torchvision_model"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
-from ...config.checks import check_choice
+from ...config import check_choice
 
 __all__ = ["NORMS", "AffineBatchNorm2d", "convert_batch_norms", "norm_layer"]
 
