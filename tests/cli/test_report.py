@@ -46,5 +46,6 @@ def test_ctrl_c_ends_without_a_traceback(run_folder, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(report, "write_report", interrupt)
-    assert main(["report", str(run_folder)]) == 130
+    with pytest.raises(SystemExit, match="130"):
+        main(["report", str(run_folder)])
     assert capsys.readouterr().err == "interrupted\n"

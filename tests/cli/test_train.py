@@ -63,14 +63,14 @@ def test_a_mistake_is_one_sentence_and_status_2(train, words, sentence):
     assert "Traceback" not in printed
 
 
-def test_a_web_page_as_weights_is_named_and_the_traceback_goes_to_the_log(train, tmp_path):
+def test_a_web_page_as_weights_is_named_before_anything_is_written(train, tmp_path):
     (tmp_path / "weights.pth").write_text("<!DOCTYPE html><html>Sign in</html>")
     status, printed = train("MODEL.WEIGHTS", tmp_path / "weights.pth")
     assert status == 2
     assert "weights.pth cannot be read as a checkpoint: it is a web page" in printed
     assert "Traceback" not in printed
-    assert "Traceback" in (tmp_path / "out/log.txt").read_text()
-    _, printed = train("MODEL.WEIGHTS", tmp_path / "weights.pth", "--debug", "--resume")
+    assert not (tmp_path / "out").exists()
+    _, printed = train("MODEL.WEIGHTS", tmp_path / "weights.pth", "--debug")
     assert "Traceback" in printed
 
 
@@ -149,7 +149,7 @@ def test_what_is_printed_without_a_terminal_is_short_and_without_colors(shapes, 
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert len(printed.splitlines()) < 20
-    assert "AutoAssign" in printed.splitlines()[2]
+    assert any("AutoAssign" in line for line in printed.splitlines()[:6])
     assert "iteration 1/4" in printed
     assert "iteration 4/4" in printed
     assert "Model:" not in printed

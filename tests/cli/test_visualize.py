@@ -142,7 +142,8 @@ def test_control_c_ends_without_a_traceback(monkeypatch, autoassign, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("autoassign.runs.load_detector", interrupt)
-    assert main(["visualize", "prior", "--weights", str(autoassign)]) == 130
+    with pytest.raises(SystemExit, match="130"):
+        main(["visualize", "prior", "--weights", str(autoassign)])
     assert "Traceback" not in capsys.readouterr().err
 
 
