@@ -6,11 +6,11 @@ import torch
 from narrow_model import narrow_cfg
 from training_runs import process_state_kept, run
 
-from autoassign.analysis.figures import explain_image
 from autoassign.checkpoint import Strictness
 from autoassign.data.model_inputs import map_record
 from autoassign.data.records import dataset_records
 from autoassign.engine.evolution_hook import EvolutionRecorder
+from autoassign.modeling import explain_image
 from autoassign.runs import load_detector
 from autoassign.runs.evolution import load_evolutions
 

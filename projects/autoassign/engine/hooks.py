@@ -10,7 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase, hooks
-from detectron2.utils.events import EventWriter
+from detectron2.utils.events import EventWriter, JSONWriter
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -196,11 +196,11 @@ class PeriodicWriter(hooks.PeriodicWriter):
         self._eval_period = eval_period
 
     def after_step(self) -> None:
+        super().after_step()
         if self._eval_period > 0 and (self.trainer.iter + 1) % self._eval_period == 0:
             for writer in self._writers:
-                writer.write()
-        else:
-            super().after_step()
+                if isinstance(writer, JSONWriter):  # it writes nothing twice
+                    writer.write()
 
 
 def check_average_options(cfg: CfgNode) -> None:
