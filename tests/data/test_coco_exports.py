@@ -271,9 +271,12 @@ def test_encodings_that_say_what_they_are(register, encode):
     export = content([image(name="ä.png")], [annotation(1, 7, [1, 1, 8, 8])])
     text = json.dumps(export, ensure_ascii=False)
 
-    (record,) = register(text, ["ä.png"], encode=encode)
+    (record,) = register(text, ["ä.png"], encode=encode, TEST="train.json")
 
     assert record["file_name"].endswith("ä.png")
+    # pycocotools would not read the file itself.
+    with open(MetadataCatalog.get("set_train").json_file) as file:
+        assert len(json.load(file)["annotations"]) == 1
 
 
 @pytest.mark.parametrize(

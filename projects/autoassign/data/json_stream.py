@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["read_lists"]
+__all__ = ["json_encoding", "read_lists"]
 
 _CHUNK = 1 << 22  # characters
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
@@ -31,8 +31,7 @@ def read_lists(path: Path, handlers: Mapping[str, Callable[[int, Any], None]]) -
         ValueError: it is not JSON, its top level is not an object, or a key of ``handlers`` is
             there twice. The file is named.
     """
-    with open(path, "rb") as file:
-        encoding = json.detect_encoding(file.read(4))
+    encoding = json_encoding(path)
     try:
         with open(path, encoding=encoding) as file:
             return _Parser(file).read_lists(handlers)
@@ -42,6 +41,12 @@ def read_lists(path: Path, handlers: Mapping[str, Callable[[int, Any], None]]) -
         raise ValueError(f"{path} {error}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not JSON: it is not text in {encoding}: {error}") from error
+
+
+def json_encoding(path: Path) -> str:
+    """The Unicode encoding of a JSON file; "utf-8" only without a byte order mark."""
+    with open(path, "rb") as file:
+        return json.detect_encoding(file.read(4))
 
 
 class _NotJSONError(Exception):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..json_stream import read_lists
+from ..json_stream import json_encoding, read_lists
 from ..table import BoxTable
 from .coco_values import (
     as_box,
@@ -97,10 +97,9 @@ class _Reader:
     """Collects the entries of the three lists, in any order, in little memory."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._faults = Faults(path)
         self._repairs = Repairs()
-        self._is_strict = True
+        self._is_strict = json_encoding(path) == "utf-8"  # pycocotools reads no other
         self._images = _Numbers()
         self._image_entries: dict[int, tuple[str, int, int]] = {}
         self._category_numbers = _Numbers()
