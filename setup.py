@@ -31,7 +31,7 @@ setup(
     entry_points={"console_scripts": ["autoassign = autoassign.cli:main"]},
     package_data={
         "autoassign": ["py.typed"],
-        "autoassign.configs": ["**/*.yaml"],
+        "autoassign.configs": ["**/*.yaml", "lazy/**/*.py"],
         "autoassign.analysis.report": ["*.html", "*.css", "*.js"],
     },
     # Lower bounds only, so that an existing environment keeps its versions. detectron2 is not on

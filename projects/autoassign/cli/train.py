@@ -97,9 +97,11 @@ def main(args: argparse.Namespace) -> dict[str, Any] | None:
     from detectron2.evaluation import verify_results
 
     from ..checkpoint import PointCheckpointer, Strictness
-    from ..engine import Trainer, setup_config, show_evaluation
+    from ..engine import Trainer, setup_config, show_evaluation, train_lazily
     from ..modeling import PointDetectorWithTTA
 
+    if args.config_file.endswith(".py"):
+        return train_lazily(args)
     cfg = setup_config(args)
     if args.eval_only:
         model = Trainer.build_model(cfg)

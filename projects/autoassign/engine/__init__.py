@@ -4,7 +4,9 @@ from .console import show_evaluation
 from .evolution_hook import check_evolution_options
 from .hooks import best_metric, check_average_options
 from .launch import launch
+from .lazy_training import train_lazily
 from .optimizer import build_optimizer
+from .parameter_groups import parameter_groups
 from .setup import setup_config
 from .stop_signals import TrainingStopped
 from .trainer import Trainer
@@ -17,6 +19,8 @@ __all__ = [
     "check_average_options",
     "check_evolution_options",
     "launch",
+    "parameter_groups",
     "setup_config",
     "show_evaluation",
+    "train_lazily",
 ]

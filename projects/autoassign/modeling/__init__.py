@@ -8,7 +8,12 @@ from .assignment import (
     LabelAssignment,
     build_label_assignment,
 )
-from .backbone import build_point_fpn_backbone, check_torchvision_model
+from .backbone import (
+    LastLevelP6,
+    TorchvisionBackbone,
+    build_point_fpn_backbone,
+    check_torchvision_model,
+)
 from .detector import PointDetector
 from .explanation import (
     ImageExplanation,
@@ -38,6 +43,7 @@ __all__ = [
     "HardAssignment",
     "ImageExplanation",
     "LabelAssignment",
+    "LastLevelP6",
     "ModulatedDeformConv",
     "ObjectMaps",
     "Pairs",
@@ -46,6 +52,7 @@ __all__ = [
     "PointDetectorWithTTA",
     "PointHead",
     "Predictions",
+    "TorchvisionBackbone",
     "build_label_assignment",
     "build_point_fpn_backbone",
     "check_finite",

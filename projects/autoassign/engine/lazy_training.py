@@ -1,0 +1,124 @@
+"""Training and evaluation by detectron2's LazyConfig: config files in Python."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import weakref
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, LazyConfig, get_cfg, instantiate
+from detectron2.data import MetadataCatalog
+from detectron2.engine import create_ddp_model, default_setup, default_writers, hooks
+from detectron2.evaluation import inference_on_dataset
+from detectron2.utils import comm
+from omegaconf import DictConfig
+from torch import nn
+
+from ..checkpoint import PointCheckpointer, Strictness
+from ..config import add_autoassign_config, find_config
+from ..data import register_custom_datasets
+from .console import printing_to_log, show_evaluation
+from .hooks import AveragedWeights
+from .optimizer import clip_full_model
+from .train_step import FiniteAMPTrainer, FiniteTrainer
+
+__all__ = ["train_lazily"]
+
+logger = logging.getLogger(__name__)
+
+
+def train_lazily(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Train, or evaluate with ``--eval-only``, as a LazyConfig file says.
+
+    It has detectron2's ``model``, ``optimizer``, ``lr_multiplier``, ``dataloader`` and ``train``;
+    ``train`` may have ``ema_decay`` and ``clip_gradient_norm`` besides. With ``custom``, whose
+    keys are those of ``DATASETS.CUSTOM`` in lower case, the data are a folder.
+
+    Args:
+        args: ``config_file``, ``resume``, ``eval_only``, and ``opts`` in Hydra's syntax, such as
+            ``train.max_iter=1000``.
+
+    Returns:
+        The metrics of ``--eval-only``.
+
+    Raises:
+        ValueError: ``custom`` is wrong, or the weights do not fit.
+        OSError: a file is missing.
+    """
+    config_file = find_config(args.config_file)
+    cfg = LazyConfig.apply_overrides(LazyConfig.load(config_file), list(args.opts))
+    if cfg.train.device.startswith("cuda") and not torch.cuda.is_available():
+        cfg.train.device, cfg.train.amp.enabled = "cpu", False
+    default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_file}))
+    if "custom" in cfg:
+        _use_custom_dataset(cfg)
+    model = instantiate(cfg.model).to(cfg.train.device)
+    if not args.eval_only:
+        _train(cfg, model, resume=args.resume)
+        return None
+    PointCheckpointer(model, strictness=Strictness.PREDICTION).load(cfg.train.init_checkpoint)
+    results = _evaluate(cfg, model)
+    if comm.is_main_process():
+        show_evaluation(None, results)
+    return results
+
+
+def _use_custom_dataset(cfg: DictConfig) -> None:
+    """Register the folder that ``cfg.custom`` describes, and name its splits and classes."""
+    node: CfgNode = get_cfg()
+    add_autoassign_config(node)
+    options = [(f"DATASETS.CUSTOM.{key.upper()}", value) for key, value in cfg.custom.items()]
+    node.merge_from_list([x for pair in options for x in pair])
+    node.OUTPUT_DIR = cfg.train.output_dir
+    register_custom_datasets(node)
+    cfg.dataloader.train.dataset.names = list(node.DATASETS.TRAIN)
+    cfg.dataloader.test.dataset.names = node.DATASETS.TEST[0]
+    cfg.model.head.num_classes = len(MetadataCatalog.get(node.DATASETS.TRAIN[0]).thing_classes)
+
+
+def _train(cfg: DictConfig, model: nn.Module, *, resume: bool) -> None:
+    options = cfg.train
+    logger.info(f"Model:\n{model}")
+    cfg.optimizer.params.model = model
+    optimizer = instantiate(cfg.optimizer)
+    if options.get("clip_gradient_norm"):
+        clip_full_model(optimizer, options.clip_gradient_norm)
+    average = AveragedWeights(model, options.ema_decay) if options.get("ema_decay") else None
+    evaluated = model if average is None else average.averaged_model
+    device_ids = None if options.device == "cpu" else [comm.get_local_rank()]
+    make_trainer = FiniteAMPTrainer if options.amp.enabled else FiniteTrainer
+    trainer = make_trainer(
+        create_ddp_model(model, **options.ddp, device_ids=device_ids),
+        instantiate(cfg.dataloader.train),
+        optimizer,
+    )
+    checkpointer = PointCheckpointer(
+        evaluated,
+        options.output_dir,
+        strictness=Strictness.TRAINING,
+        trainer=weakref.proxy(trainer),
+    )
+    is_main = comm.is_main_process()
+    writers = default_writers(options.output_dir, options.max_iter) if is_main else []
+    trainer.register_hooks(
+        [
+            average,
+            hooks.IterationTimer(),
+            hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+            hooks.PeriodicCheckpointer(checkpointer, **options.checkpointer) if is_main else None,
+            hooks.EvalHook(options.eval_period, lambda: _evaluate(cfg, evaluated)),
+            hooks.PeriodicWriter(writers, period=options.log_period),
+        ]
+    )
+    checkpointer.resume_or_load(options.init_checkpoint, resume=resume)
+    start_iter = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
+    trainer.train(start_iter, options.max_iter)
+
+
+def _evaluate(cfg: DictConfig, model: nn.Module) -> dict[str, Any]:
+    with printing_to_log():
+        return inference_on_dataset(
+            model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
+        )
