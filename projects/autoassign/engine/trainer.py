@@ -79,12 +79,12 @@ class Trainer(DefaultTrainer):
         self._model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, self._model)
         data_loader = self.build_train_loader(cfg)
-        self._average = None
-        if cfg.MODEL.EMA.ENABLED:
-            self._average = AveragedWeights(self._model, cfg.MODEL.EMA.DECAY)
         # On a CPU, DistributedDataParallel takes no device ids.
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
         model = create_ddp_model(self._model, broadcast_buffers=False, device_ids=device_ids)
+        self._average = None
+        if cfg.MODEL.EMA.ENABLED:  # a copy of the weights that all workers begin with
+            self._average = AveragedWeights(self._model, cfg.MODEL.EMA.DECAY)
         self._trainer: FiniteTrainer = build_train_step(cfg, model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = PointCheckpointer(
