@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from training_runs import metrics, run
+from training_runs import metrics, parse, process_state_kept, run
+
+from autoassign.engine import Trainer, setup_config
+from autoassign.engine.hooks import AveragedWeights
 
 LOSSES = {"total_loss", "loss_pos", "loss_neg", "loss_center"}
 STATISTICS = {
@@ -309,3 +312,20 @@ def test_without_averaging_the_weights_in_training_are_evaluated_and_saved(shape
         flags=("--eval-only",),
     )
     assert results["bbox"]["AP"] == pytest.approx(metrics(tmp_path)[-1]["bbox/AP"], nan_ok=True)
+
+
+def test_the_average_starts_from_the_weights_that_all_workers_share(shapes, tmp_path, monkeypatch):
+    def share_weights(model, **kwargs):
+        """What DistributedDataParallel does: other workers get those of the first."""
+        for parameter in model.parameters():
+            torch.nn.init.constant_(parameter, 0.5)
+        return model
+
+    monkeypatch.setattr("autoassign.engine.trainer.create_ddp_model", share_weights)
+    with process_state_kept():
+        trainer = Trainer(setup_config(parse(shapes, tmp_path)))
+        trainer.resume_or_load(resume=False)
+        for hook in trainer._hooks:
+            if isinstance(hook, AveragedWeights):
+                hook.before_train()
+    assert all((parameter == 0.5).all() for parameter in trainer.model.parameters())
