@@ -70,13 +70,20 @@ PUBLISHED = {
         licence="Apache-2.0",
         box_ap=39.4,
     ),
-    "COCO-Detection/dsla_R_50_FPN_1x.yaml": PublishedWeights(
-        source="DSLA's authors",
-        url="https://github.com/YonghaoHe/DSLA",
-        sha256="",
-        licence="",
-        box_ap=38.1,
-    ),
+    **{
+        f"COCO-Detection/{name}.yaml": PublishedWeights(
+            source="DSLA's authors",
+            url="https://github.com/YonghaoHe/DSLA",
+            sha256="",
+            licence="",
+            box_ap=box_ap,
+        )
+        for name, box_ap in (
+            ("dsla_R_50_FPN_1x", 38.1),
+            ("dsla_R_101_DCN_FPN_2x", 46.6),
+            ("dsla_Swin_S_FPN_3x", 49.2),
+        )
+    },
 }
 
 

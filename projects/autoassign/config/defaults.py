@@ -36,6 +36,8 @@ def _add_model_options(model: CN) -> None:
     model.FPN.TOP_BLOCK_IN_FEATURE = "p5"
     # Levels above P5: 2 (P6 and P7) or 1 (P6).
     model.FPN.NUM_TOP_LEVELS = 2
+    # Whether P7 is a convolution of ReLU(P6), or of P6 as in weights of ATSS from MMDetection.
+    model.FPN.TOP_BLOCK_RELU = True
     # Blocks of a ResNet or Swin compute their activations again for the gradients: less memory.
     model.BACKBONE.CHECKPOINT_ACTIVATIONS = False
     # MODEL.RESNETS.NORM and MODEL.TORCHVISION.NORM: "FrozenBN"; "AffineBN" (weight and bias are

@@ -18,7 +18,8 @@ from autoassign.checkpoint import (
     to_mmdetection,
     write_weight_file,
 )
-from autoassign.config import load_config_text
+from autoassign.checkpoint.conversion.mmdetection import DSLA
+from autoassign.config import load_config, load_config_text
 
 VECTORS = Path(__file__).parents[2] / "golden_vectors" / "mmdetection"
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "golden"
@@ -91,6 +92,8 @@ def converted(name: str, tmp_path: Path, style: str | None, meta: dict | None = 
         ("autoassign_r50_pytorch", "pytorch", "AutoAssign"),
         ("fcos_r50_caffe", "caffe", "FCOS"),
         ("dsla_r50_caffe", None, "DSLA"),
+        ("dsla_swin", None, "DSLA"),
+        ("atss_r18", None, "ATSS"),
     ],
 )
 def test_outputs_are_those_of_mmdetection(tmp_path, name, style, strategy):
@@ -159,6 +162,15 @@ def test_what_a_file_says_of_itself_is_taken(tmp_path, meta, image_format, std, 
     assert checkpoint["autoassign"]["thing_dataset_id_to_contiguous_id"] == {
         index: index for index in range(7)
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "relu"),
+    [("", True), ("relu_before_extra_convs=True", True), ("add_extra_convs='on_output'", False)],
+)
+def test_a_relu_before_p7_is_there_if_the_file_says_so(tmp_path, text, relu):
+    checkpoint = converted("autoassign_r50_caffe", tmp_path, "caffe", {"config": text})
+    assert detector_of(checkpoint)[0].MODEL.FPN.TOP_BLOCK_RELU is relu
 
 
 def test_a_style_that_nothing_tells_has_to_be_given(tmp_path):
@@ -237,3 +249,35 @@ def test_a_detector_without_objectness_is_no_autoassign_of_mmdetection(tmp_path)
         del ours["model"][name]
     with pytest.raises(ValueError, match=r"it lacks bbox_head\.conv_centerness\.weight"):
         to_mmdetection(ours, source="ours.pth")
+
+
+def test_deformable_convolutions_of_backbone_and_head(tmp_path):
+    """DSLA's R-101 has DCNv1 in res3 to res5 and DCNv2 at the end of its towers."""
+    options = (
+        *("MODEL.DEVICE", "cpu", "MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.NORM", "FrozenBN"),
+        *("MODEL.RESNETS.STEM_OUT_CHANNELS", 8, "MODEL.RESNETS.RES2_OUT_CHANNELS", 32),
+        *("MODEL.RESNETS.WIDTH_PER_GROUP", 8, "MODEL.FPN.OUT_CHANNELS", 32),
+        *("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, True, True, True]),
+        *("MODEL.POINT_HEAD.NUM_CLASSES", NUM_CLASSES, "MODEL.WEIGHTS", ""),
+    )
+    cfg = load_config("Base-DSLA-tricks.yaml", options)
+    ours = build_model(cfg).state_dict()
+    names = {
+        "backbone.bottom_up.res3.1.conv2_offset.bias": "backbone.layer2.1.conv2.conv_offset.bias",
+        "backbone.bottom_up.res5.0.shortcut.norm.bias": "backbone.layer4.0.downsample.1.bias",
+        "head.box_tower.9.offset_mask.bias": "bbox_head.reg_convs.3.conv.conv_offset.bias",
+        "head.box_tower.10.weight": "bbox_head.reg_convs.3.gn.weight",
+    }
+    theirs = {}
+    for name, tensor in ours.items():
+        if name == "head.scales":
+            theirs |= {f"bbox_head.scales.{i}.scale": scale for i, scale in enumerate(tensor)}
+        else:
+            theirs[DSLA.to_theirs(name)] = tensor
+    assert {DSLA.to_theirs(name) for name in names} == set(names.values())
+    assert set(names.values()) <= set(theirs)
+    converted_cfg, model = detector_of(convert_checkpoint({"model": theirs}, source="x.pth"))
+    assert converted_cfg.MODEL.RESNETS == cfg.MODEL.RESNETS
+    assert converted_cfg.MODEL.POINT_HEAD == cfg.MODEL.POINT_HEAD
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, ours[name])

@@ -66,6 +66,13 @@ def find_family(names: set[str]) -> Family | None:
     return next((family for family in FAMILIES if names.issuperset(family.marks)), None)
 
 
+def _mmdet_options(tensors: Tensors, text: str, *, relu: bool = True) -> Options:
+    """Whether there is a ReLU before P7: as the file says, else as published."""
+    # MMDetection has none unless its config says so.
+    relu = _says(text, "relu_before_extra_convs", default=relu and not text)
+    return {"MODEL.FPN.TOP_BLOCK_RELU": relu}
+
+
 def _mmdet_fcos_options(tensors: Tensors, text: str) -> Options:
     # MMDetection's improved FCOS alone has biases beside the norms of its towers.
     is_improved = "head.cls_tower.0.bias" in tensors
@@ -76,7 +83,12 @@ def _mmdet_fcos_options(tensors: Tensors, text: str) -> Options:
                 f"beside the classes ({option}=False), which a PointHead does not have; the "
                 "improved one is converted (center-normbbox-centeronreg-giou)"
             )
-    return {}
+    return _mmdet_options(tensors, text)
+
+
+def _mmdet_atss_options(tensors: Tensors, text: str) -> Options:
+    options = _mmdet_options(tensors, text, relu=False)
+    return options | {"MODEL.POINT_HEAD.BOX_ACTIVATION": "anchor"}
 
 
 def _says(text: str, option: str, *, default: bool) -> bool:
@@ -89,6 +101,8 @@ def _ones_as_scales(tensors: dict[str, Tensor]) -> None:
     tensors |= {f"head.scales.{n}": torch.ones(()) for n in range(5)}
 
 
+# Of Detectron's Caffe weights; detectron2's have another.
+_DETECTRON_MEAN: Options = {"MODEL.PIXEL_MEAN": [102.9801, 115.9465, 122.7717]}
 _FCOS_CONFIG = "COCO-Detection/fcos_R_50_FPN_1x.yaml"
 _DSLA_MARKS = ("bbox_head.conv_cls.weight", "bbox_head.conv_reg.weight", "bbox_head.scales.0.scale")
 _AUTOASSIGN_CONFIG = "COCO-Detection/autoassign_R_50_FPN_1x.yaml"
@@ -100,8 +114,8 @@ FAMILIES = (
         adapt=mmdetection.reorder_patch_merging,
         marks=("bbox_head.center_prior.mean", "bbox_head.conv_centerness.weight"),
         config_file=_AUTOASSIGN_CONFIG,
-        # Its config has the mean of Detectron's, not of detectron2's Caffe weights.
-        caffe={"MODEL.PIXEL_MEAN": [102.9801, 115.9465, 122.7717]},
+        options=_mmdet_options,
+        caffe=_DETECTRON_MEAN,
     ),
     Family(
         name="MMDetection's FCOS",
@@ -117,7 +131,7 @@ FAMILIES = (
         adapt=mmdetection.reorder_patch_merging,
         marks=("bbox_head.atss_cls.weight", "bbox_head.atss_centerness.weight"),
         config_file="COCO-Detection/atss_R_50_FPN_1x.yaml",
-        options=lambda tensors, text: {"MODEL.POINT_HEAD.BOX_ACTIVATION": "anchor"},
+        options=_mmdet_atss_options,
         style="pytorch",
     ),
     # Of DSLA's rows only R-50 has no biases beside the norms of its towers.
@@ -126,6 +140,7 @@ FAMILIES = (
         naming=mmdetection.DSLA,
         marks=(*_DSLA_MARKS, "bbox_head.cls_convs.0.conv.bias"),
         config_file="Base-DSLA-tricks.yaml",
+        options=_mmdet_options,
         style="pytorch",
         adapt=mmdetection.reorder_patch_merging,
     ),
@@ -134,7 +149,9 @@ FAMILIES = (
         naming=mmdetection.DSLA,
         marks=_DSLA_MARKS,
         config_file="COCO-Detection/dsla_R_50_FPN_1x.yaml",
+        options=_mmdet_options,
         style="caffe",
+        caffe=_DETECTRON_MEAN,
     ),
     Family(
         name="cvpods' AutoAssign",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...config import check_choice, check_options, one_of
 from .checkpointing import checkpoint_activations
 
-__all__ = ["LastLevelP6", "build_point_fpn_backbone"]
+__all__ = ["LastLevelP6", "LastLevelP6P7WithoutReLU", "build_point_fpn_backbone"]
 
 
 class LastLevelP6(nn.Module):
@@ -31,6 +31,15 @@ class LastLevelP6(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, in_channels, H, W) to one (N, out_channels, ⌈H/2⌉, ⌈W/2⌉)."""
         return [self.p6(x)]
+
+
+class LastLevelP6P7WithoutReLU(LastLevelP6P7):
+    """detectron2's two levels, the upper one a convolution of P6 as it is."""
+
+    def forward(self, c5: Tensor) -> list[Tensor]:
+        """(N, in_channels, H, W) to P6 and P7, each half as wide and high as the one before."""
+        p6 = self.p6(c5)
+        return [p6, self.p7(p6)]
 
 
 @BACKBONE_REGISTRY.register()
@@ -54,19 +63,24 @@ def build_point_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     last_p = f"p{shapes[last_c].stride.bit_length() - 1}"
     top_in_feature = options.TOP_BLOCK_IN_FEATURE
     check_choice("MODEL.FPN.TOP_BLOCK_IN_FEATURE", top_in_feature, (last_p, last_c))
-    top_block = LastLevelP6 if options.NUM_TOP_LEVELS == 1 else LastLevelP6P7
     return FPN(
         bottom_up=bottom_up,
         in_features=in_features,
         out_channels=options.OUT_CHANNELS,
         norm=options.NORM,
-        top_block=top_block(
+        top_block=_top_block_class(options)(
             shapes[last_c].channels if top_in_feature == last_c else options.OUT_CHANNELS,
             options.OUT_CHANNELS,
             top_in_feature,
         ),
         fuse_type=options.FUSE_TYPE,
     )
+
+
+def _top_block_class(options: CfgNode) -> type[nn.Module]:
+    if options.NUM_TOP_LEVELS == 1:
+        return LastLevelP6
+    return LastLevelP6P7 if options.TOP_BLOCK_RELU else LastLevelP6P7WithoutReLU
 
 
 def _build_bottom_up(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
