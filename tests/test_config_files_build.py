@@ -286,15 +286,25 @@ def test_an_ablation_on_the_shapes_is_the_row_of_that_name(row):
     assert differences(row, "quickstart/autoassign_shapes.yaml") == ABLATIONS[stem]
 
 
+LOWER_PRIOR = {"MODEL.POINT_HEAD.PRIOR_PROB": 0.01}
+
+
 @pytest.mark.parametrize(
     ("strategy", "head"),
-    [("DSLA", {}), ("FCOS", {"MODEL.POINT_HEAD.LOCATION_OFFSET": 0.5}), ("ATSS", {})],
+    [
+        ("DSLA", LOWER_PRIOR),
+        ("FCOS", {**LOWER_PRIOR, "MODEL.POINT_HEAD.LOCATION_OFFSET": 0.5}),
+        ("ATSS", LOWER_PRIOR),
+        ("SimOTA", LOWER_PRIOR),
+        ("TAL", LOWER_PRIOR),
+        ("FreeAnchor", {}),
+        ("FSAF", LOWER_PRIOR),
+    ],
 )
 def test_a_strategy_on_the_shapes_differs_in_its_assignment_and_head_alone(strategy, head):
     name = f"quickstart/{strategy.lower()}_shapes.yaml"
     assert differences(name, "quickstart/autoassign_shapes.yaml") == {
         "MODEL.LABEL_ASSIGNMENT.NAME": strategy,
-        "MODEL.POINT_HEAD.PRIOR_PROB": 0.01,
         OBJECTNESS: "none",
         **head,
     }

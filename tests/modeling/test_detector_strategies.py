@@ -16,6 +16,10 @@ LOSSES = {
     "DSLA": {"loss_cls", "loss_box"},
     "FCOS": {"loss_cls", "loss_box", "loss_centerness"},
     "ATSS": {"loss_cls", "loss_box", "loss_centerness"},
+    "SimOTA": {"loss_cls", "loss_box"},
+    "TAL": {"loss_cls", "loss_box"},
+    "FreeAnchor": {"loss_pos", "loss_neg"},
+    "FSAF": {"loss_cls", "loss_box"},
 }
 
 

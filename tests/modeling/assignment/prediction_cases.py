@@ -96,17 +96,16 @@ def explained_losses(
 
 
 class Scene:
-    """One image of one level by hand: stride 8, 3 × 3 locations, 2 classes, logits 0.
+    """One image of one level by hand: stride 8, R = 3 × 3 locations, 2 classes, logits 0.
 
     Attributes:
-        cls_logits: (1, 9, 2), to be changed.
-        boxes: (9, 4) predicted boxes, xyxy, to be changed; empty boxes at the locations.
+        cls_logits: (1, R, 2), to be changed.
+        boxes: (R, 4) predicted boxes, xyxy, to be changed; empty boxes at the locations.
     """
 
-    grid = make_grid((8,), ((3, 3),), CPU)
-
-    def __init__(self) -> None:
-        self.cls_logits = torch.zeros(1, 9, 2, dtype=torch.float64)
+    def __init__(self, height: int = 3, width: int = 3) -> None:
+        self.grid = make_grid((8,), ((height, width),), CPU)
+        self.cls_logits = torch.zeros(1, height * width, 2, dtype=torch.float64)
         self.boxes = self.grid.locations.repeat(1, 2).double()
 
     def predictions(self) -> Predictions:

@@ -88,6 +88,17 @@ def test_an_object_without_a_location_inside_takes_the_cheapest_of_the_image():
     assert scene.assigned(SimOTA(), (SMALL, 0)) == [-1, 0] + 7 * [-1]
 
 
+def test_boxes_of_locations_that_are_no_candidates_do_not_count():
+    # Candidates are the locations at x = 0, 8 and 16. The best box is predicted at x = 24.
+    scene = Scene(height=1, width=6)
+    box = [3.0, -1.0, 5.0, 1.0]
+    scene.boxes[3] = torch.tensor([3.0, -1.0, 24.0, 1.0])  # IoU 4 / 42
+    scene.boxes[1] = torch.tensor([0.0, -4.0, 8.0, 4.0])  # IoU 4 / 64
+    scene.boxes[2] = torch.tensor([3.0, -1.0, 16.0, 1.4])  # IoU 4 / 31.2, of a dear location
+    scene.cls_logits[0, 2, 0] = -3.0
+    assert scene.assigned(SimOTA(topk=32), (box, 0)) == [-1, 0, -1, -1, -1, -1]
+
+
 def test_a_pair_without_overlap_can_be_cheaper_than_one_with():
     scene = Scene()
     scene.boxes[1] = torch.tensor([0.0, 0.0, 8.0, 8.0])
@@ -103,6 +114,14 @@ def test_a_location_outside_goes_to_the_object_it_is_cheapest_for():
     predictions, gt = scene.predictions(), scene.ground_truth(*objects)
     _, statistics = SimOTA()(predictions, scene.grid, gt)
     assert statistics["num_objects_without_positive"] == 1
+
+
+@pytest.mark.parametrize("pairs_at_once", [1, 2**19])
+def test_of_equal_costs_outside_the_first_object_wins(monkeypatch, pairs_at_once):
+    monkeypatch.setattr(pairs_module, "_PAIRS_AT_ONCE", pairs_at_once)
+    scene = Scene()
+    scene.boxes[1] = torch.tensor([0.0, 0.0, 8.0, 8.0])
+    assert scene.assigned(SimOTA(), (SMALL, 0), (SMALL, 0)) == [-1, 0] + 7 * [-1]
 
 
 def test_an_object_that_did_not_take_a_contested_location_can_get_it():
@@ -125,7 +144,7 @@ def test_a_location_inside_for_one_object_is_not_lost_to_two_others():
     scene.boxes[5] = torch.tensor([4.0, 4.0, 20.0, 12.0])
     first = [4.0, 4.0, 20.0, 12.0]
     small = [[5.0, 5.0, 7.0, 7.0], [9.0, 5.0, 11.0, 7.0]]
-    scene.cls_logits[0, 4, 1] = 5.0
+    scene.cls_logits[0, 4, 1] = 9.0
     result = scene.assigned(SimOTA(), (first, 0), *((box, 1) for box in small))
     assert (result[4], result[5]) == (0, 0)
 

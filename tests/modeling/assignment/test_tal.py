@@ -94,6 +94,15 @@ def test_of_equal_alignments_the_nearer_location_is_taken():
     assert scene.assigned(TAL(topk=1), (near_8, 0)) == 8 * [-1] + [0]
 
 
+def test_an_alignment_of_zero_is_not_taken():
+    scene = Scene()
+    scene.boxes[4] = torch.tensor([-4.0, -4.0, 20.0, 8.0])
+    scene.cls_logits[0, 4] = -1e4
+    assert scene.assigned(TAL(), (BOX, 0)) == 9 * [-1]
+    scene.cls_logits[:] = -1e4
+    assert scene.assigned(TAL(), (BOX, 0)) == 9 * [-1]
+
+
 def assert_equals_oracle(case: Case) -> float:
     """Returns the least margin of a decision; where rounding decides nothing is compared."""
     probability, predicted = probabilities(case), predicted_boxes(case)

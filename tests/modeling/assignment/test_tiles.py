@@ -36,7 +36,8 @@ def collected(parts: list[tiles.Overlaps], gt: GroundTruth) -> Tensor:
     """(M, R) IoUs of the pairs of all parts, none of which comes twice."""
     dense = torch.zeros(len(gt.boxes), GRID.num_locations, dtype=torch.float64)
     for part in parts:
-        pairs, iou = part.pairs(gt, GRID)
+        row, column = (part.iou > 0).nonzero(as_tuple=True)
+        pairs, iou = part.pairs(row, column, gt, GRID), part.iou[row, column]
         assert (dense[pairs.objects, pairs.locations] == 0).all()
         assert torch.equal(
             pairs.batch_locations,
@@ -78,11 +79,15 @@ def test_of_wanted_locations_and_objects_alone():
     torch.testing.assert_close(collected(parts, gt), expected, rtol=1e-12, atol=1e-15)
 
 
-def test_pairs_above_a_threshold():
+def test_the_greatest_ious_of_each_object():
     boxes, gt = random_batch((8,), 30.0)
-    found = [part.pairs(gt, GRID, above=0.3) for part in tiles.object_overlaps(boxes, gt, GRID)]
-    assert sum(len(pairs) for pairs, _ in found) == (dense_iou(boxes, gt) > 0.3).sum()
-    assert all((iou > 0.3).all() for _, iou in found)
+    expected = dense_iou(boxes, gt).topk(3, dim=1).values
+    for part in tiles.object_overlaps(boxes, gt, GRID):
+        row, column = part.greatest(3)
+        assert part.pairs(row, column, gt, GRID).objects.tolist() == [
+            n for n in part.objects.tolist() for _ in range(3)
+        ]
+        torch.testing.assert_close(part.iou[row, column].view(-1, 3), expected[part.objects])
 
 
 def test_objects_are_compared_only_with_tiles_they_touch():

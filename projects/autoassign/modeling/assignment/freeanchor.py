@@ -176,12 +176,12 @@ class FreeAnchor(LabelAssignment):
         """
         num_images, num_locations, num_classes = predictions.cls_logits.shape
         weights = predictions.cls_logits.new_ones(num_images * num_classes * num_locations)
-        greatest = predictions.ltrb.new_zeros(len(gt.boxes))
         threshold = self.box_iou_threshold
         for part in object_overlaps(decode(predictions.ltrb, grid.locations), gt, grid):
-            greatest[part.objects] = part.iou.amax(dim=1)
-            pairs, iou = part.pairs(gt, grid, above=threshold)
-            match = (iou - threshold) / (greatest.index_select(0, pairs.objects) - threshold)
+            row, column = (part.iou > threshold).nonzero(as_tuple=True)
+            pairs = part.pairs(row, column, gt, grid)
+            greatest = part.iou.amax(dim=1)[row]
+            match = (part.iou[row, column] - threshold) / (greatest - threshold)
             index = predictions.logit_index(gt, pairs)
             weights.scatter_reduce_(0, index, 1 - match, "amin")
         return weights.view(num_images, num_classes, num_locations).transpose(1, 2)

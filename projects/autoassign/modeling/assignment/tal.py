@@ -8,7 +8,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
-from ...config import LABEL_ASSIGNMENT_REGISTRY, Rule, at_least
+from ...config import LABEL_ASSIGNMENT_REGISTRY, Rule, above, at_least
 from ..grid import Grid
 from ..ground_truth import GroundTruth
 from ..pairs import Pairs
@@ -16,12 +16,14 @@ from ..predictions import Predictions, decode
 from .geometry import nearest_first, pair_ltrb, select_winners
 from .hard import Assignment, HardAssignment
 from .segments import segment_max, segment_topk
-from .tiles import object_overlaps
+from .tiles import Overlaps, object_overlaps
 
 __all__ = ["TAL"]
 
 # A positive location lies at least this far inside the box, in pixels (MMDetection).
 _MIN_DISTANCE = 0.01
+# Share by which bounds are lowered, so that rounding never excludes a pair.
+_MARGIN = 1e-3
 
 
 @LABEL_ASSIGNMENT_REGISTRY.register()
@@ -83,8 +85,13 @@ class TAL(HardAssignment):
 
     @classmethod
     def allowed_options(cls) -> dict[str, Rule]:
-        weights = ("ALPHA", "BETA", "CLS_LOSS_WEIGHT", "BOX_LOSS_WEIGHT")
-        return {"TOPK": at_least(1), **{name: at_least(0) for name in weights}}
+        return {
+            "TOPK": at_least(1),
+            "ALPHA": at_least(0),
+            "BETA": above(0),
+            "CLS_LOSS_WEIGHT": at_least(0),
+            "BOX_LOSS_WEIGHT": at_least(0),
+        }
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -119,13 +126,16 @@ class TAL(HardAssignment):
     ) -> tuple[Pairs, Tensor, Tensor]:
         """The pairs of the greatest t > 0 of each object, their (P,) t and (P,) IoUs."""
         boxes = decode(predictions.ltrb, grid.locations)
+        # (M,) greatest class probability of the image
+        probability = predictions.cls_logits.amax(dim=1)[gt.image_index, gt.classes].sigmoid()
         empty = gt.image_index[:0]
         parts = [Pairs.from_indices(empty, empty, gt.image_index, grid)]
         alignments, ious = [boxes.new_zeros(0)], [boxes.new_zeros(0)]
         for part in object_overlaps(boxes, gt, grid):
-            pairs, iou = part.pairs(gt, grid)
-            probability = predictions.pair_logits(gt, pairs).sigmoid()
-            alignment = probability.pow(self.alpha) * iou.pow(self.beta)
+            least = self._least_iou(part, probability, predictions, grid, gt)
+            row, column = (part.iou > least[:, None]).nonzero(as_tuple=True)
+            pairs, iou = part.pairs(row, column, gt, grid), part.iou[row, column]
+            alignment = self._alignment(pairs, iou, predictions, gt)
             ties = nearest_first(pairs, grid, gt)
             is_taken = segment_topk(alignment, pairs.objects, self.topk, ties=ties)
             taken = (is_taken & (alignment > 0)).nonzero().squeeze(1)
@@ -134,6 +144,35 @@ class TAL(HardAssignment):
             ious.append(iou[taken])
         pairs, order = Pairs.merge(parts, grid)
         return pairs, torch.cat(alignments)[order], torch.cat(ious)[order]
+
+    def _least_iou(
+        self,
+        part: Overlaps,
+        probability: Tensor,
+        predictions: Predictions,
+        grid: Grid,
+        gt: GroundTruth,
+    ) -> Tensor:
+        """(C,) a bound for the IoUs of the best aligned pairs of each object.
+
+        The t of the pairs of greatest IoU bound what has to be reached; with no IoU below the
+        bound t can reach it, the class probability being at most the greatest of the image.
+        """
+        row, column = part.greatest(2 * self.topk)
+        pairs = part.pairs(row, column, gt, grid)
+        alignment = self._alignment(pairs, part.iou[row, column], predictions, gt)
+        alignment = alignment.view(len(part.objects), -1)
+        reached = alignment.topk(min(self.topk, alignment.shape[1]), dim=1).values[:, -1]
+        tiny = torch.finfo(probability.dtype).tiny
+        greatest = probability[part.objects].pow(self.alpha).clamp(min=tiny)
+        return (reached / greatest).pow(1 / self.beta) * (1 - _MARGIN)
+
+    def _alignment(
+        self, pairs: Pairs, iou: Tensor, predictions: Predictions, gt: GroundTruth
+    ) -> Tensor:
+        """(P,) t of pairs."""
+        probability = predictions.pair_logits(gt, pairs).sigmoid()
+        return probability.pow(self.alpha) * iou.pow(self.beta)
 
 
 def _scaled_alignment(alignment: Tensor, iou: Tensor, objects: Tensor, num_objects: int) -> Tensor:

@@ -41,13 +41,17 @@ class Overlaps:
     tiles: Tensor
     tile_locations: Tensor
 
-    def pairs(self, gt: GroundTruth, grid: Grid, *, above: float = 0.0) -> tuple[Pairs, Tensor]:
-        """The pairs whose IoU is greater than a number, object by object, and their IoUs."""
-        row, column = (self.iou > above).nonzero(as_tuple=True)
+    def pairs(self, row: Tensor, column: Tensor, gt: GroundTruth, grid: Grid) -> Pairs:
+        """The pairs at these entries of :attr:`iou`, in this order."""
         tile = self.tiles[row, torch.div(column, 64, rounding_mode="floor")]
         locations = self.tile_locations[tile, column % 64]
-        pairs = Pairs.from_indices(self.objects[row], locations, gt.image_index, grid)
-        return pairs, self.iou[row, column]
+        return Pairs.from_indices(self.objects[row], locations, gt.image_index, grid)
+
+    def greatest(self, number: int) -> tuple[Tensor, Tensor]:
+        """Row and column of the greatest IoUs of each object, as many of each, row by row."""
+        column = self.iou.topk(min(number, self.iou.shape[1]), dim=1).indices
+        row = torch.arange(len(column), device=column.device)[:, None].expand_as(column)
+        return row.flatten(), column.flatten()
 
 
 @torch.no_grad()
