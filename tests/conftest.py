@@ -3,6 +3,7 @@
 import pytest
 import torch
 from detectors import weights_in
+from detectron2.utils.env import seed_all_rng
 from hypothesis import HealthCheck, settings
 
 # The same examples in every run, however slow the machine is: no check looks at the clock.
@@ -18,6 +19,12 @@ settings.load_profile("autoassign")
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """The same random numbers in every run: detectron2 draws the order of images from NumPy's."""
+    seed_all_rng(0)
 
 
 @pytest.fixture(scope="session")
