@@ -7,7 +7,8 @@ It belongs to no test and needs an environment of its own:
     mmdet_env/bin/python tests/checkpoint/conversion/make_mmdet_vectors.py
 
 DSLA's fork is not on the package index. Its head is rebuilt here from MMDetection's
-AnchorFreeHead, to which the fork adds a scale for each level and ReLU or exp.
+AnchorFreeHead, to which the fork adds a scale for each level and ReLU or exp. mmcv-lite has no
+deformable convolutions; torchvision's, which orders the offsets alike, take their place.
 """
 
 import sys
@@ -18,9 +19,11 @@ import numpy as np
 import torch
 from drawn_weights import drawn_input, drawn_tensor
 from torch import nn
+from torchvision.ops import deform_conv2d
 
 sys.modules["mmcv._ext"] = mock.MagicMock(__spec__=None)  # mmcv-lite has no compiled operators
 from mmcv.cnn import Scale  # noqa: E402
+from mmcv.ops import deform_conv, modulated_deform_conv  # noqa: E402
 from mmdet.models.backbones import ResNet, SwinTransformer  # noqa: E402
 from mmdet.models.dense_heads import ATSSHead, AutoAssignHead, FCOSHead  # noqa: E402
 from mmdet.models.dense_heads.anchor_free_head import AnchorFreeHead  # noqa: E402
@@ -75,8 +78,20 @@ class Detector(nn.Module):
         return self.bbox_head(self.neck(self.backbone(image)))
 
 
-def resnet(depth, style):
-    return ResNet(depth, base_channels=8, stem_channels=8, style=style)
+def dcn_v1(x, offset, weight, stride, padding, dilation, *_):
+    return deform_conv2d(x, offset, weight, None, stride, padding, dilation)
+
+
+def dcn_v2(x, offset, mask, weight, bias, stride, padding, dilation, *_):
+    return deform_conv2d(x, offset, weight, bias, stride, padding, dilation, mask)
+
+
+deform_conv.deform_conv2d = dcn_v1
+modulated_deform_conv.modulated_deform_conv2d = dcn_v2
+
+
+def resnet(depth, style, **dcn):
+    return ResNet(depth, base_channels=8, stem_channels=8, style=style, **dcn)
 
 
 def build(name):
@@ -103,8 +118,13 @@ def build(name):
         )
     if name == "dsla_r50_caffe":
         return Detector(resnet(50, "caffe"), DSLAHead(**HEAD, norm_on_bbox=False), **FROM_P5)
+    tricks = {"norm_on_bbox": True, "conv_bias": True}
+    if name == "dsla_r50_dcn":
+        dcn = {"type": "DCN", "deform_groups": 1}
+        backbone = resnet(50, "pytorch", dcn=dcn, stage_with_dcn=(False, True, True, True))
+        return Detector(backbone, DSLAHead(**HEAD, **tricks, dcn_on_last_conv=True), **FROM_P5)
     swin = SwinTransformer(out_indices=(1, 2, 3))
-    return Detector(swin, DSLAHead(**HEAD, norm_on_bbox=True, conv_bias=True), **FROM_P5)
+    return Detector(swin, DSLAHead(**HEAD, **tricks), **FROM_P5)
 
 
 def anchor_boxes_as_ltrb(deltas, stride):
@@ -122,7 +142,7 @@ def anchor_boxes_as_ltrb(deltas, stride):
 @torch.no_grad()
 def main():
     names = ("autoassign_r50_caffe", "autoassign_r50_pytorch", "fcos_r50_caffe", "atss_r18")
-    for name in (*names, "dsla_r50_caffe", "dsla_swin"):
+    for name in (*names, "dsla_r50_caffe", "dsla_r50_dcn", "dsla_swin"):
         model = build(name).eval()
         state = model.state_dict()
         for key, tensor in state.items():

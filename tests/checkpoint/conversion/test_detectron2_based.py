@@ -14,6 +14,7 @@ from detectron2.modeling.backbone import FPN, BasicStem, ResNet
 from detectron2.modeling.backbone.fpn import LastLevelP6P7
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from drawn_weights import drawn_input, drawn_tensor
+from parity import assert_parity
 from torch import Tensor, nn
 
 from autoassign.checkpoint import convert_checkpoint
@@ -163,17 +164,12 @@ def test_outputs_are_those_of_the_source(theirs):
     assert cfg.MODEL.PIXEL_MEAN == [103.53, 116.28, 123.675]
 
     image = torch.from_numpy(drawn_input())
-    features = list(ours.backbone(image).values())
-    expected = theirs(list(theirs.backbone(image).values()))
-    predictions = ours.head(features)
-    extra = predictions.obj_logits
-    if extra is None:
-        extra = predictions.extra["ctr"].squeeze(2)
-    for ours_at, kind in ((predictions.cls_logits, 0), (predictions.ltrb, 1)):
-        flat = torch.cat([level[kind].flatten(2) for level in expected], dim=2).transpose(1, 2)
-        torch.testing.assert_close(ours_at, flat, rtol=1e-5, atol=1e-4)
-    flat = torch.cat([level[2].flatten(1) for level in expected], dim=1)
-    torch.testing.assert_close(extra, flat, rtol=1e-5, atol=1e-4)
+    expected = {
+        f"{kind}_{level}": output
+        for level, outputs in enumerate(theirs(list(theirs.backbone(image).values())))
+        for kind, output in zip(("cls_logits", "ltrb", "extra_logits"), outputs, strict=True)
+    }
+    assert_parity(type(theirs).__name__, ours, image, expected)
     if theirs.strategy == "AutoAssign":
         assert torch.equal(ours.label_assignment.mu, theirs.mu)
         assert torch.equal(ours.label_assignment.sigma, theirs.sigma)

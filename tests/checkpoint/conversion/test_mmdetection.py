@@ -11,6 +11,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from drawn_weights import drawn_input, drawn_tensor
+from parity import assert_parity
 
 from autoassign.checkpoint import (
     convert_checkpoint,
@@ -50,6 +51,10 @@ def source(name: str) -> dict[str, torch.Tensor]:
     }
 
 
+def as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
 def detector_of(checkpoint: dict) -> tuple[CfgNode, torch.nn.Module]:
     text = checkpoint["autoassign"]["config"]
     cfg = load_config_text(text, ("MODEL.DEVICE", "cpu"), source="the checkpoint")
@@ -58,25 +63,11 @@ def detector_of(checkpoint: dict) -> tuple[CfgNode, torch.nn.Module]:
     return cfg, model
 
 
-@torch.no_grad()
-def assert_outputs(model: torch.nn.Module, image: np.ndarray, expected: dict) -> None:
-    features = model.backbone(torch.from_numpy(image))
-    features = [features[name] for name in model.head_in_features]
-    grid = model.grid(features)
-    predictions = model.head(features)
-    extra = predictions.obj_logits
-    if extra is None:
-        extra = next(iter(predictions.extra.values()), None)
-    outputs = {"cls_logits": predictions.cls_logits, "ltrb": predictions.ltrb}
-    if extra is not None:
-        outputs["extra_logits"] = extra.reshape(1, -1, 1)
-    assert {key.rpartition("_")[0] for key in expected} == set(outputs)
-    for kind, tensor in outputs.items():
-        for level, values in enumerate(tensor.split(grid.level_lengths, dim=1)):
-            theirs = torch.from_numpy(expected[f"{kind}_{level}"]).flatten(2).transpose(1, 2)
-            if kind == "ltrb":  # in strides: pixels of the coarsest level are rounded to 1e-4
-                values, theirs = values / grid.strides[level], theirs / grid.strides[level]
-            torch.testing.assert_close(values, theirs, rtol=0, atol=1e-4, msg=f"{kind}_{level}")
+def assert_equal_tensors(back: dict, theirs: dict) -> None:
+    assert back.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert back[name].dtype == tensor.dtype, name
+        assert torch.equal(back[name], tensor), name
 
 
 def converted(name: str, tmp_path: Path, style: str | None, meta: dict | None = None) -> dict:
@@ -92,6 +83,7 @@ def converted(name: str, tmp_path: Path, style: str | None, meta: dict | None = 
         ("autoassign_r50_pytorch", "pytorch", "AutoAssign"),
         ("fcos_r50_caffe", "caffe", "FCOS"),
         ("dsla_r50_caffe", None, "DSLA"),
+        ("dsla_r50_dcn", None, "DSLA"),
         ("dsla_swin", None, "DSLA"),
         ("atss_r18", None, "ATSS"),
     ],
@@ -99,8 +91,8 @@ def converted(name: str, tmp_path: Path, style: str | None, meta: dict | None = 
 def test_outputs_are_those_of_mmdetection(tmp_path, name, style, strategy):
     cfg, model = detector_of(converted(name, tmp_path, style))
     assert strategy == cfg.MODEL.LABEL_ASSIGNMENT.NAME
-    expected = {key: value for key, value in vectors(name).items() if value.dtype == "f4"}
-    assert_outputs(model, drawn_input(), expected)
+    outputs = {key: value for key, value in vectors(name).items() if value.dtype == "f4"}
+    assert_parity(name, model, torch.from_numpy(drawn_input()), as_tensors(outputs))
 
 
 @pytest.mark.parametrize("style", ["caffe", "pytorch"])
@@ -108,11 +100,13 @@ def test_outputs_of_the_shared_checkpoints(style):
     path = SHARED / f"mmdet_autoassign_r50_{style}_narrow.pth"
     if not path.is_file():
         pytest.skip("the checkpoints of MMDetection are not in ../shared/golden")
-    checkpoint = convert_checkpoint(read_weight_file(path), source=path.name, style=style)
+    theirs = read_weight_file(path)
+    checkpoint = convert_checkpoint(theirs, source=path.name, style=style)
+    assert_equal_tensors(to_mmdetection(checkpoint, source="x")["state_dict"], theirs["model"])
     with np.load(str(path).replace(".pth", "_outputs.npz")) as file:
-        expected = {key.replace("obj_", "extra_"): file[key] for key in file}
-    image = expected.pop("input")
-    assert_outputs(detector_of(checkpoint)[1], image, expected)
+        outputs = as_tensors({key.replace("obj_", "extra_"): file[key] for key in file})
+    image = outputs.pop("input")
+    assert_parity(path.name, detector_of(checkpoint)[1], image, outputs)
 
 
 @pytest.mark.parametrize(
@@ -230,10 +224,7 @@ def test_the_way_to_mmdetection_and_back_changes_nothing(tmp_path, suffix):
     write_weight_file(tmp_path / f"ours{suffix}", ours)
     back = to_mmdetection(read_weight_file(tmp_path / f"ours{suffix}"), source="ours")
     assert back["meta"]["dataset_meta"]["classes"] == tuple("abcdefg")
-    assert back["state_dict"].keys() == theirs.keys()
-    for name, tensor in theirs.items():
-        assert back["state_dict"][name].dtype == tensor.dtype, name
-        assert torch.equal(back["state_dict"][name], tensor), name
+    assert_equal_tensors(back["state_dict"], theirs)
 
 
 def test_what_mmdetections_autoassign_lacks_is_not_written(tmp_path):
