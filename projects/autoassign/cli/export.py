@@ -65,7 +65,11 @@ def run(args: argparse.Namespace) -> None:
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MB")
     if images:
         found = compare_onnx(
-            written[0].with_name("model.onnx"), detector.model, detector.cfg, images
+            written[0].with_name("model.onnx"),
+            detector.model,
+            detector.cfg,
+            images,
+            half=args.half,
         )
         print(
             f"{found.num_images} images, {found.num_detections} detections, "
