@@ -11,7 +11,11 @@ import pytest
 from autoassign import get_config_file
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("configs/**/*.yaml"))
+CONFIGS = sorted(
+    str(path.relative_to(ROOT))
+    for path in ROOT.glob("configs/**/*.*")
+    if path.suffix in (".yaml", ".py")
+)
 SOURCES = sorted(
     str(path.relative_to(ROOT / "projects"))
     for path in ROOT.glob("projects/autoassign/**/*.*")

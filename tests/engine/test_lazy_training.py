@@ -1,9 +1,10 @@
 """The LazyConfig files: the same as the YAML files of their names, and run by the same command."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from detectron2.config import CfgNode, LazyConfig, get_cfg, instantiate
-from detectron2.engine import default_argument_parser
 from detectron2.modeling import build_model
 from narrow_model import image_input
 from omegaconf import DictConfig
@@ -11,9 +12,10 @@ from torch import nn
 from training_runs import metrics, process_state_kept
 
 from autoassign import add_autoassign_config, get_config_file
-from autoassign.cli.train import main
+from autoassign.cli import main
 from autoassign.engine.optimizer import build_optimizer
 from autoassign.engine.schedule import build_lr_scheduler
+from autoassign.runs import load_detector
 
 ROUTES = {
     "autoassign_R_50_FPN_1x": "COCO-Detection/autoassign_R_50_FPN_1x",
@@ -90,29 +92,64 @@ def test_both_routes_train_alike(name):
     )
 
 
-def test_a_lazy_config_is_trained_resumed_and_evaluated_by_the_same_command(shapes, tmp_path):
-    def run(*flags: str, opts: tuple[str, ...] = ()) -> dict | None:
-        parser = default_argument_parser()
-        argv = ["--config-file", "lazy/finetune_MobileNetV2_FPN.py", *flags]
-        overrides = (
-            f"custom={{format: coco, root: {shapes}, train: annotations/train.json, "
-            "train_images: train, test: annotations/val.json, test_images: val}",
+def lazily(shapes: Path, output: Path, *words: str) -> list[str]:
+    """A command line that trains a narrow detector on the shapes by a LazyConfig."""
+    custom = (
+        f"{{format: coco, root: {shapes}, train: annotations/train.json, train_images: train, "
+        "test: annotations/val.json, test_images: val}"
+    )
+    return [
+        *("train", "--config-file", "lazy/finetune_MobileNetV2_FPN.py", f"custom={custom}"),
+        *(
             "dataloader.train.total_batch_size=2",
-            *(f"train.output_dir={tmp_path}", "train.device=cpu"),
-            *("train.init_checkpoint=''", "train.checkpointer.period=1", "train.eval_period=0"),
             "model.backbone.bottom_up.name=mobilenet_v3_small",
-        )
-        with process_state_kept():
-            return main(parser.parse_args([*argv, *overrides, *opts]))
+        ),
+        *(f"train.output_dir={output}", "train.device=cpu", "train.init_checkpoint=''"),
+        *("train.checkpointer.period=1", "train.eval_period=0", *words),
+    ]
 
-    run(opts=("train.max_iter=1",))
+
+def test_a_lazy_config_is_trained_resumed_and_evaluated_by_the_same_command(
+    shapes, tmp_path, capsys
+):
+    def run(*words: str) -> None:
+        with process_state_kept():
+            assert main(lazily(shapes, tmp_path, *words)) == 0
+
+    run("train.max_iter=1")
     assert (tmp_path / "model_0000000.pth").is_file()
-    run("--resume", opts=("train.max_iter=2",))
+    run("train.max_iter=2", "--resume")
     trained = [row["iteration"] for row in metrics(tmp_path) if "total_loss" in row]
     assert sorted(set(trained)) == [0, 1]
-    weights = f"train.init_checkpoint={tmp_path / 'model_final.pth'}"
-    results = run("--eval-only", opts=(weights,))
-    assert "AP" in results["bbox"]
-    saved = torch.load(tmp_path / "model_final.pth")["model"]
-    # Classes come from the folder.
-    assert len(saved["head.cls_score.bias"]) == 6
+    run("--eval-only", "train.init_checkpoint", str(tmp_path / "model_final.pth"))
+    assert "AP50" in capsys.readouterr().out
+    # Classes come from the folder; other verbs need the YAML file of the same detector.
+    weights = str(tmp_path / "model_final.pth")
+    with pytest.raises(
+        ValueError, match=r"--config-file, a YAML file .*config\.yaml is a LazyConfig"
+    ):
+        load_detector(weights=weights)
+    options = ["MODEL.TORCHVISION.NAME", "mobilenet_v3_small"]
+    detector = load_detector("finetune/autoassign_MobileNetV2_FPN.yaml", weights, options)
+    assert detector.model.head.cls_score.out_channels == 6
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("train.max_itr=3", "train.max_itr is none of train's options: amp, "),
+        ("SOLVER.MAX_ITER=3", "no option of a LazyConfig, whose sections are model, optimizer"),
+        ("train.max_iter=[3", "train.max_iter=[3 cannot be set: no viable alternative at"),
+        ("train.max_iter.x=3", "cannot be set: Trying to update key train.max_iter.x, but"),
+        ("model.head.num_conv=3", "model: PointHead.__init__() got an unexpected keyword argument"),
+        ("optimizer.rate=3", "optimizer: AdamW.__init__() got an unexpected keyword argument"),
+        ("custom.rot=x", "custom has rot; its options are format, root, "),
+        ("custom.root=nowhere", "nowhere is not a folder"),
+    ],
+)
+def test_wrong_overrides_get_one_sentence(shapes, tmp_path, capsys, word, sentence):
+    with process_state_kept(), pytest.raises(SystemExit, match="2"):
+        main(lazily(shapes, tmp_path, word))
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line.startswith("autoassign train: error: ")
+    assert sentence in last_line

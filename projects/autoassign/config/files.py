@@ -1,4 +1,4 @@
-"""Where the project's YAML files are, in a checkout and in an installed wheel."""
+"""Where the project's config files are, in a checkout and in an installed wheel."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,8 @@ def get_config_file(config_path: str) -> str:
         )
     file = folder / config_path
     if not file.is_file():
-        available = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.yaml"))
+        files = [*folder.rglob("*.yaml"), *folder.glob("lazy/*.py")]
+        available = sorted(str(path.relative_to(folder)) for path in files)
         raise FileNotFoundError(
             f"no config {config_path!r} in {folder}; available: {', '.join(available) or 'none'}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import create_ddp_model, default_setup, default_writers, hooks
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from torch import nn
 
@@ -28,6 +30,10 @@ __all__ = ["train_lazily"]
 
 logger = logging.getLogger(__name__)
 
+_SECTIONS = ("model", "optimizer", "lr_multiplier", "dataloader", "train", "custom")
+# Of ``train``, beyond detectron2's.
+_TRAIN_OPTIONS = ("clip_gradient_norm", "ema_decay")
+
 
 def train_lazily(args: argparse.Namespace) -> dict[str, Any] | None:
     """Train, or evaluate with ``--eval-only``, as a LazyConfig file says.
@@ -37,24 +43,25 @@ def train_lazily(args: argparse.Namespace) -> dict[str, Any] | None:
     keys are those of ``DATASETS.CUSTOM`` in lower case, the data are a folder.
 
     Args:
-        args: ``config_file``, ``resume``, ``eval_only``, and ``opts`` in Hydra's syntax, such as
-            ``train.max_iter=1000``.
+        args: ``config_file``, ``resume``, ``eval_only``, and ``opts``: KEY, VALUE, KEY, VALUE, ...
+            with values in Hydra's syntax.
 
     Returns:
         The metrics of ``--eval-only``.
 
     Raises:
-        ValueError: ``custom`` is wrong, or the weights do not fit.
+        ValueError: an override or ``custom`` is wrong, or the weights do not fit.
         OSError: a file is missing.
     """
     config_file = find_config(args.config_file)
-    cfg = LazyConfig.apply_overrides(LazyConfig.load(config_file), list(args.opts))
+    cfg = LazyConfig.load(config_file)
+    _override(cfg, args.opts)
     if cfg.train.device.startswith("cuda") and not torch.cuda.is_available():
         cfg.train.device, cfg.train.amp.enabled = "cpu", False
     default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_file}))
     if "custom" in cfg:
         _use_custom_dataset(cfg)
-    model = instantiate(cfg.model).to(cfg.train.device)
+    model = _instantiate(cfg, "model").to(cfg.train.device)
     if not args.eval_only:
         _train(cfg, model, resume=args.resume)
         return None
@@ -65,10 +72,33 @@ def train_lazily(args: argparse.Namespace) -> dict[str, Any] | None:
     return results
 
 
+def _override(cfg: DictConfig, opts: Sequence[str]) -> None:
+    """Set options as detectron2 does, but for keys that nothing would read."""
+    in_train = {*cfg.train, *_TRAIN_OPTIONS}
+    for key in opts[::2]:
+        section, _, name = key.partition(".")
+        if section not in _SECTIONS:
+            raise ValueError(
+                f"{key} is no option of a LazyConfig, whose sections are {', '.join(_SECTIONS)}"
+            )
+        if section == "train" and name.partition(".")[0] not in in_train:
+            raise ValueError(f"{key} is none of train's options: {', '.join(sorted(in_train))}")
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        try:
+            LazyConfig.apply_overrides(cfg, [f"{key}={value}"])
+        except (HydraException, KeyError) as error:
+            reason = str(error.args[0]).splitlines()[0]
+            raise ValueError(f"{key}={value} cannot be set: {reason}") from error
+
+
 def _use_custom_dataset(cfg: DictConfig) -> None:
     """Register the folder that ``cfg.custom`` describes, and name its splits and classes."""
     node: CfgNode = get_cfg()
     add_autoassign_config(node)
+    known = [key.lower() for key in node.DATASETS.CUSTOM]
+    unknown = [key for key in cfg.custom if key not in known]
+    if unknown:
+        raise ValueError(f"custom has {', '.join(unknown)}; its options are {', '.join(known)}")
     options = [(f"DATASETS.CUSTOM.{key.upper()}", value) for key, value in cfg.custom.items()]
     node.merge_from_list([x for pair in options for x in pair])
     node.OUTPUT_DIR = cfg.train.output_dir
@@ -78,11 +108,18 @@ def _use_custom_dataset(cfg: DictConfig) -> None:
     cfg.model.head.num_classes = len(MetadataCatalog.get(node.DATASETS.TRAIN[0]).thing_classes)
 
 
+def _instantiate(cfg: DictConfig, section: str) -> Any:
+    try:
+        return instantiate(cfg[section])
+    except TypeError as error:  # an argument that does not exist
+        raise ValueError(f"{section}: {error}") from error
+
+
 def _train(cfg: DictConfig, model: nn.Module, *, resume: bool) -> None:
     options = cfg.train
     logger.info(f"Model:\n{model}")
     cfg.optimizer.params.model = model
-    optimizer = instantiate(cfg.optimizer)
+    optimizer = _instantiate(cfg, "optimizer")
     if options.get("clip_gradient_norm"):
         clip_full_model(optimizer, options.clip_gradient_norm)
     average = AveragedWeights(model, options.ema_decay) if options.get("ema_decay") else None

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -149,6 +150,10 @@ def _config_beside(weights: str) -> str:
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"give --config-file: {weights} has no config inside, and there is no {path}"
+        )
+    if "_target_:" in Path(path).read_text(encoding="utf-8"):
+        raise ValueError(
+            f"give --config-file, a YAML file of the detector in {weights}: {path} is a LazyConfig"
         )
     return path
 
