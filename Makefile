@@ -12,7 +12,7 @@ READY := $(VENV)/ready
 PYTEST := OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses=auto --maxprocesses=4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test faults coverage lint architecture doctor lock clean
+.PHONY: help setup quickstart test faults coverage lint architecture zoo doctor lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,6 +40,9 @@ lint: $(READY) ## check the format, the code, the types and the imports between 
 
 architecture: $(READY) ## draw the picture of ARCHITECTURE.md from the imports of the code
 	$(VENV_PYTHON) tools/architecture.py
+
+zoo: $(READY) ## write docs/model_zoo.md: ten minutes
+	$(VENV_PYTHON) -m autoassign.analysis.zoo_page docs/model_zoo.md
 
 doctor: $(READY) ## check the installation
 	@$(VENV_PYTHON) -m autoassign doctor

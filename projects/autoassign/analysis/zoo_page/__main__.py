@@ -1,4 +1,4 @@
-"""Write the model zoo page: ``python -m autoassign.analysis.zoo_page docs/model_zoo.md``."""
+"""Write the model zoo page: ``python -m autoassign.analysis.zoo_page FILE``, as `make zoo` does."""
 
 import sys
 from pathlib import Path

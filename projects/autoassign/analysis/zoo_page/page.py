@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from tabulate import tabulate
 
+from ... import modeling  # noqa: F401 (registers the detector)
 from ...config import load_config
 from .costs import detector_costs, training_memory
 from .recipes import RECIPES, Recipe
@@ -28,10 +29,12 @@ _PAGE = """\
 # Model zoo
 
 What the files in `configs/COCO-Detection` train, and what it takes. Every AP here is **published**,
-on the images that stand beside it; none was measured here. This page is written by
+on the images that stand beside it; none was measured here. The other files there are
+`autoassign_R_50_FPN_1x` with another label assignment, for which nothing is published on this head.
+This page is written by
 
 ```sh
-python -m autoassign.analysis.zoo_page docs/model_zoo.md
+make zoo
 ```
 
 ## Results and costs
