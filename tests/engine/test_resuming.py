@@ -9,6 +9,7 @@ from torch import Tensor
 from training_runs import metrics, run
 
 UNEVALUATED = ("DATASETS.CUSTOM.TEST", "", "DATASETS.CUSTOM.TEST_IMAGES", "")
+FINAL = "model_final"
 SGD = ("SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", 0.01)
 
 
@@ -138,3 +139,16 @@ def test_resuming_with_other_classes_is_one_sentence(trained, shapes, tmp_path, 
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN: class 0 was 'disc' and is") as error:
         run(data, copy, flags=("--resume",))
     assert "\n" not in str(error.value)
+
+
+def test_the_newest_checkpoints_are_kept_and_the_final_one(shapes, tmp_path):
+    def checkpoints_after(max_iter: int, num_kept: int) -> list[str]:
+        options = ("SOLVER.MAX_ITER", max_iter, "SOLVER.CHECKPOINTS_KEPT", num_kept)
+        every = ("SOLVER.CHECKPOINT_PERIOD", 1)
+        run(shapes, tmp_path, *every, *options, *UNEVALUATED, flags=("--resume",))
+        return sorted(path.stem for path in tmp_path.glob("*.pth"))
+
+    assert checkpoints_after(3, 0) == ["model_0000000", "model_0000001", "model_0000002", FINAL]
+    # Of a training that was resumed before it.
+    (tmp_path / "model_0000009.pth").write_bytes(b"damaged")
+    assert checkpoints_after(5, 2) == ["model_0000003", "model_0000004", FINAL]

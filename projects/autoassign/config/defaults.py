@@ -108,6 +108,8 @@ def _add_solver_options(solver: CN) -> None:
     # The images an iteration that rate, steps, warm-up and periods are meant for: they are scaled
     # linearly to IMS_PER_BATCH. 0: they are taken as they are.
     solver.REFERENCE_BATCH_SIZE = 0
+    # How many of the checkpoints of every CHECKPOINT_PERIOD stay, the newest ones; 0: all.
+    solver.CHECKPOINTS_KEPT = 0
     # SOLVER.CLIP_GRADIENTS.CLIP_TYPE may also be "full_model": one norm over all parameters.
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -73,22 +74,38 @@ class AveragedWeights(HookBase):
 
 
 class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
-    """detectron2's, which writes nothing while steps fail: the reason may be in the weights."""
+    """detectron2's, which writes nothing while steps fail: the reason may be in the weights.
 
-    def __init__(self, checkpointer: Checkpointer, period: int, step: FiniteTrainer) -> None:
+    What it removes may have been written before the training was resumed.
+    """
+
+    def __init__(
+        self, checkpointer: Checkpointer, period: int, step: FiniteTrainer, num_kept: int = 0
+    ) -> None:
         """
         Args:
             checkpointer: writes the checkpoints.
             period: iterations from one checkpoint to the next.
             step: knows whether the last step has failed.
+            num_kept: how many checkpoints stay, besides the final and the best one; 0: all.
         """
         super().__init__(checkpointer, period)
         self._step = step
+        self._num_kept = num_kept
 
     def after_step(self) -> None:
         # The weights are still finite, so that the training can end.
         if not self._step.has_failed or self.trainer.iter == self.trainer.max_iter - 1:
             super().after_step()
+            if self._num_kept and (self.trainer.iter + 1) % self.period == 0:
+                self._remove_old()
+
+    def _remove_old(self) -> None:
+        # By time, not by name: a training that was resumed from an earlier checkpoint leaves the
+        # later ones behind.
+        files = Path(self.checkpointer.save_dir).glob("model_[0-9]*.pth")
+        for path in sorted(files, key=os.path.getmtime)[: -self._num_kept]:
+            path.unlink()
 
 
 class EvalHook(hooks.EvalHook):

@@ -118,8 +118,8 @@ class Trainer(DefaultTrainer):
             options = (cfg.TEST.EVAL_PERIOD, self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
             result.append(hooks.PreciseBN(*options))
         if is_main:
-            period = cfg.SOLVER.CHECKPOINT_PERIOD
-            result.append(PeriodicCheckpointer(self.checkpointer, period, self._trainer))
+            period, num_kept = cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT
+            result.append(PeriodicCheckpointer(self.checkpointer, period, self._trainer, num_kept))
         if cfg.DATASETS.TEST:
             period, metric = cfg.TEST.EVAL_PERIOD, best_metric(cfg)
             self._eval_hook = EvalHook(period, self._evaluate, metric)

@@ -18,7 +18,7 @@ from parity import assert_parity
 from torch import Tensor, nn
 
 from autoassign.checkpoint import convert_checkpoint
-from autoassign.config import load_config_text
+from autoassign.config import check_values, load_config_text
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 STRIDES = (8, 16, 32, 64, 128)
@@ -158,6 +158,7 @@ def test_outputs_are_those_of_the_source(theirs):
     checkpoint = convert_checkpoint({"model": theirs.state_dict()}, source="x.pth")
     text = checkpoint["autoassign"]["config"]
     cfg = load_config_text(text, ("MODEL.DEVICE", "cpu"), source="the checkpoint")
+    check_values(cfg)
     ours = build_model(cfg).eval()
     ours.load_state_dict(checkpoint["model"])
     assert theirs.strategy == cfg.MODEL.LABEL_ASSIGNMENT.NAME

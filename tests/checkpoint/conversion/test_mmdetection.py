@@ -20,7 +20,7 @@ from autoassign.checkpoint import (
     write_weight_file,
 )
 from autoassign.checkpoint.conversion.mmdetection import DSLA
-from autoassign.config import load_config, load_config_text
+from autoassign.config import check_values, load_config, load_config_text
 
 VECTORS = Path(__file__).parents[2] / "golden_vectors" / "mmdetection"
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "golden"
@@ -58,6 +58,7 @@ def as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
 def detector_of(checkpoint: dict) -> tuple[CfgNode, torch.nn.Module]:
     text = checkpoint["autoassign"]["config"]
     cfg = load_config_text(text, ("MODEL.DEVICE", "cpu"), source="the checkpoint")
+    check_values(cfg)
     model = build_model(cfg).eval()
     model.load_state_dict(checkpoint["model"])
     return cfg, model
