@@ -233,3 +233,17 @@ def test_figures_that_a_strategy_does_not_have(dsla, capsys):
 def test_missing_weights_and_runs_are_named(tmp_path, capsys):
     assert "none.pth does not exist" in refusal(capsys, "prior", "--weights", tmp_path / "none.pth")
     assert "TEST.EVOLUTION.ENABLED" in refusal(capsys, "evolution", tmp_path)
+
+
+def test_coverage_reads_no_image(tmp_path, shapes, capsys):
+    options = (
+        *("DATASETS.CUSTOM.FORMAT", "coco", "DATASETS.CUSTOM.ROOT", shapes),
+        *("DATASETS.CUSTOM.TRAIN", "annotations/train.json", "DATASETS.CUSTOM.TRAIN_IMAGES"),
+        *("train", "DATASETS.CUSTOM.TEST", "annotations/val.json"),
+        *("DATASETS.CUSTOM.TEST_IMAGES", "val", "--max-images", 1),
+    )
+    names = visualize(tmp_path, "coverage", *options, "--strategies", "ATSS", "AutoAssign")
+    assert names == ["coverage.json", "coverage.png"]
+    assert "shapes_train: 1 of 2 images" in capsys.readouterr().out
+    message = refusal(capsys, "coverage", *options, "--strategies", "Best")
+    assert "no 'Best' among" in message

@@ -22,6 +22,7 @@ VERBS = {
     "eval": ("eval", "evaluate a trained detector on a dataset"),
     "predict": ("predict", "detect objects in images, videos and camera pictures"),
     "visualize assignment": ("visualize.assignment", "draw weight maps of objects on all levels"),
+    "visualize coverage": ("visualize.coverage", "draw what assignments teach, before training"),
     "visualize prior": ("visualize.prior", "draw the learned center prior of each class"),
     "visualize objectness": ("visualize.objectness", "draw scores with and without objectness"),
     "visualize evolution": ("visualize.evolution", "draw an assignment over the iterations"),

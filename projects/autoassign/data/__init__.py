@@ -11,6 +11,7 @@ from .model_inputs import has_objects, map_record
 from .records import (
     choose_records,
     class_index,
+    dataset_name,
     dataset_records,
     image_record,
     load_dataset,
@@ -36,6 +37,7 @@ __all__ = [
     "choose_records",
     "class_index",
     "clean_boxes",
+    "dataset_name",
     "dataset_records",
     "derive_seed",
     "generate_shapes",

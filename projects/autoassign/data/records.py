@@ -20,6 +20,7 @@ from .table import TableBuilder
 __all__ = [
     "choose_records",
     "class_index",
+    "dataset_name",
     "dataset_records",
     "image_record",
     "load_dataset",
@@ -34,12 +35,7 @@ def dataset_records(cfg: CfgNode, name: str | None = None) -> list[dict[str, Any
 def load_dataset(
     cfg: CfgNode, name: str | None = None, *, splits: Sequence[str] = ("TEST", "TRAIN")
 ) -> tuple[str, list[dict[str, Any]]]:
-    """Load a dataset.
-
-    Args:
-        cfg: names the datasets; it is not changed. Those of ``DATASETS.CUSTOM`` are registered.
-        name: a registered dataset; None for the first of the config.
-        splits: where in ``DATASETS`` the config's are looked for, in this order.
+    """Load the dataset that :func:`dataset_name` names.
 
     Returns:
         The registered name, and the dataset dicts; at least one.
@@ -47,6 +43,30 @@ def load_dataset(
     Raises:
         FileNotFoundError: a file of the dataset is missing.
         ValueError: there is no such dataset, or it is empty.
+    """
+    name = dataset_name(cfg, name, splits=splits)
+    try:
+        records = DatasetCatalog.get(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the dataset {name} cannot be read: {error}") from error
+    if not records:
+        raise ValueError(f"the dataset {name} has no images")
+    return name, records
+
+
+def dataset_name(
+    cfg: CfgNode, name: str | None = None, *, splits: Sequence[str] = ("TEST", "TRAIN")
+) -> str:
+    """The name of a registered dataset.
+
+    Args:
+        cfg: names the datasets; it is not changed. Those of ``DATASETS.CUSTOM`` are registered.
+        name: a registered dataset; None for the first of the config.
+        splits: where in ``DATASETS`` the config's are looked for, in this order.
+
+    Raises:
+        FileNotFoundError: a file of DATASETS.CUSTOM is missing.
+        ValueError: there is no such dataset.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -66,13 +86,7 @@ def load_dataset(
             f"there is no dataset {name!r}; those of the config: {', '.join(configured) or 'none'}"
             + (f"; others: {', '.join(known)}" if known else "")
         )
-    try:
-        records = DatasetCatalog.get(name)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"the dataset {name} cannot be read: {error}") from error
-    if not records:
-        raise ValueError(f"the dataset {name} has no images")
-    return name, records
+    return name
 
 
 def choose_records(

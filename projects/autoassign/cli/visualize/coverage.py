@@ -1,0 +1,94 @@
+"""Draw what each label assignment would teach about a dataset's objects, before any training.
+
+    autoassign visualize coverage DATASETS.CUSTOM.FORMAT yolo DATASETS.CUSTOM.ROOT FOLDER
+    autoassign visualize coverage --config-file ... --strategies AutoAssign FCOS --max-images 5000
+
+By size of the objects, as training sees them: how many get no location at all, how many locations
+learn each of the others, and on which levels. Strategies that need predictions get those of an
+untrained head. Images are not read. DIR gets coverage.png and coverage.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ..arguments import add_import_argument, add_options_argument, number_type
+from .images import OutputFolder
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``autoassign visualize coverage``."""
+    parser.add_argument(
+        "--config-file",
+        default="Base-Small.yaml",
+        metavar="FILE",
+        help="path, or name of a config of the package (default: Base-Small.yaml)",
+    )
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="default: the first of DATASETS.TRAIN, else of TEST"
+    )
+    parser.add_argument("--strategies", nargs="+", metavar="NAME", help="default: all")
+    parser.add_argument(
+        "--max-images",
+        type=number_type(int, 1),
+        default=500,
+        metavar="N",
+        help="of a larger dataset, N images with objects, evenly spread (default 500)",
+    )
+    parser.add_argument(
+        "--output", default="output/coverage", metavar="DIR", help="default output/coverage"
+    )
+    add_import_argument(parser)
+    add_options_argument(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure the coverage, print its tables, and write them and the figure."""
+    from tqdm import tqdm
+
+    from ...analysis.benchmark import strategy_names
+    from ...analysis.coverage import (
+        TrainingObjects,
+        build_detectors,
+        coverage_as_dict,
+        draw_coverage,
+        format_coverage,
+        measure_coverage,
+    )
+    from ...config import load_config, replacing
+    from ...data import dataset_name, load_table
+
+    strategies = args.strategies or strategy_names()
+    unknown = [name for name in strategies if name not in strategy_names()]
+    if unknown:
+        raise ValueError(f"--strategies: no {unknown[0]!r} among {', '.join(strategy_names())}")
+    cfg = load_config(args.config_file, args.opts)
+    if cfg.MODEL.META_ARCHITECTURE != "PointDetector":
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; the label assignments are "
+            "those of PointDetector"
+        )
+    name = dataset_name(cfg, args.dataset, splits=("TRAIN", "TEST"))
+    loaded = load_table(name)
+    cfg.MODEL.POINT_HEAD.NUM_CLASSES = len(loaded.class_names)
+    images = list(TrainingObjects.from_table(loaded.table, cfg, args.max_images))
+    if not images:
+        raise ValueError(f"the dataset {name} has no object that training would learn")
+
+    coverages = measure_coverage(
+        build_detectors(cfg, strategies),
+        images,
+        lambda x: tqdm(x, desc=f"measuring {name}", leave=False, disable=None, delay=1),
+    )
+    title = f"{name}: {len(images)} of {len(loaded.table)} images"
+    print(title, format_coverage(coverages), sep="\n\n")
+    folder = OutputFolder(args.output)
+    table, figure = folder.new_file("coverage.json"), folder.new_file("coverage.png")
+    content = {"dataset": name, "images": len(images), **coverage_as_dict(coverages)}
+    with replacing(table) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    draw_coverage(coverages, title, figure)
+    print(table, figure, sep="\n")
