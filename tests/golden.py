@@ -26,6 +26,7 @@ from autoassign.modeling.assignment import (
     DSLA,
     FCOS,
     FSAF,
+    SAPD,
     TAL,
     AutoAssign,
     FreeAnchor,
@@ -66,6 +67,7 @@ class Inputs:
         device: torch.device,
         *,
         offset: float = 0.0,
+        names: tuple[str, ...] = ("cls_logits", "ltrb", "obj_logits"),
     ) -> None:
         strides = tuple(int(s) for s in vectors["strides"])
         num_levels = len(strides)
@@ -73,7 +75,7 @@ class Inputs:
             f"{name}_{i}": torch.tensor(
                 vectors[f"{name}_{i}"], dtype=dtype, device=device, requires_grad=True
             )
-            for name in ("cls_logits", "ltrb", "obj_logits")
+            for name in names
             for i in range(num_levels)
             if f"{name}_{i}" in vectors
         }
@@ -280,6 +282,22 @@ def compute_fsaf(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> 
     return {**losses, **inputs.gradients()}
 
 
+def compute_sapd(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """Losses, and gradients of predictions, features and selection network."""
+    inputs = Inputs(vectors, dtype, device, offset=0.5, names=("cls_logits", "ltrb", "features"))
+    features = inputs.levels("features")
+    assignment = SAPD(num_levels=len(features), feature_channels=features[0].shape[1])
+    network = assignment.to(device, dtype).selection
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.copy_(torch.tensor(vectors[f"selection.{name}"]))
+    predictions = replace(inputs.predictions(), features=tuple(features))
+    losses, _ = assignment(predictions, inputs.grid, inputs.gt)
+    sum(losses.values()).backward()
+    gradients = {f"grad_selection.{name}": x.grad for name, x in network.named_parameters()}
+    return {**losses, **inputs.gradients(), **gradients}
+
+
 RUNNERS: dict[str, Callable[[Vectors, torch.dtype, torch.device], dict[str, Tensor]]] = {
     "autoassign": compute_autoassign,
     "dsla": compute_dsla,
@@ -289,6 +307,7 @@ RUNNERS: dict[str, Callable[[Vectors, torch.dtype, torch.device], dict[str, Tens
     "tal": compute_tal,
     "freeanchor": compute_freeanchor,
     "fsaf": compute_fsaf,
+    "sapd": compute_sapd,
 }
 
 

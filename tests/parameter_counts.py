@@ -106,6 +106,10 @@ def _point_head(cfg: CfgNode) -> int:
 
 
 def _assignment(cfg: CfgNode) -> int:
+    if cfg.MODEL.LABEL_ASSIGNMENT.NAME == "SAPD":
+        levels, c = len(cfg.MODEL.POINT_HEAD.IN_FEATURES), cfg.MODEL.FPN.OUT_CHANNELS
+        # Three 3×3 convolutions of the features of all levels, and a linear layer.
+        return (9 * levels * c + 1) * c + 2 * (9 * c + 1) * c + (c + 1) * levels
     if cfg.MODEL.LABEL_ASSIGNMENT.NAME != "AutoAssign":
         return 0
     # μ and σ, of x and of y.

@@ -20,6 +20,7 @@ __all__ = [
     "bce_loss",
     "class_logits_at",
     "focal_loss",
+    "focal_terms",
     "giou_loss",
     "iou_log_loss",
     "iou_square_loss",
@@ -82,6 +83,16 @@ def focal_loss(
     positive = (1 - logits.sigmoid()).square() * F.softplus(-logits)
     negative = negative_focal_loss(cls_logits, obj_logits, _all_but(cls_logits, index, ignore))
     return alpha * positive.sum() + (1 - alpha) * negative
+
+
+def focal_terms(logits: Tensor, *, alpha: float = 0.25) -> tuple[Tensor, Tensor]:
+    """The focal loss of every logit, as that of a positive and as that of a negative.
+
+    Source and arguments: :func:`focal_loss`.
+    """
+    probability = logits.sigmoid()
+    positive = alpha * (1 - probability).square() * F.softplus(-logits)
+    return positive, (1 - alpha) * probability.square() * F.softplus(logits)
 
 
 def quality_focal_loss(

@@ -103,6 +103,19 @@ class Predictions:
         obj_logits = self.obj_logits.flatten().index_select(0, pairs.batch_locations)
         return logits_with_objectness(cls_logits, obj_logits)
 
+    def location_logits(self, batch_locations: Tensor) -> Tensor:
+        """(U, K) logits of the class probabilities at (U,) locations of the batch; differentiable.
+
+        σ of them is σ(cls) · σ(obj).
+        """
+        num_locations = self.cls_logits.shape[1]
+        image = torch.div(batch_locations, num_locations, rounding_mode="floor")
+        logits = self.cls_logits[image, batch_locations % num_locations]
+        if self.obj_logits is None:
+            return logits
+        obj_logits = self.obj_logits.flatten().index_select(0, batch_locations)
+        return logits_with_objectness(logits, obj_logits[:, None])
+
     def pair_boxes(self, grid: Grid, pairs: Pairs) -> Tensor:
         """(P, 4) boxes predicted at the pairs' locations, xyxy in pixels; differentiable."""
         ltrb = self.ltrb.flatten(0, 1).index_select(0, pairs.batch_locations)

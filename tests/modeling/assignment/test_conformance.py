@@ -242,8 +242,13 @@ class Work(TorchDispatchMode):
 def test_work_grows_no_faster_than_the_number_of_objects(name):
     def work(num_objects: int) -> int:
         # Spread over an image that grows with them, so that pairs grow in proportion.
-        inputs = make_loss_inputs(num_objects, image_size=(512, 2 * num_objects), num_classes=2)
-        case = LossCase.build(name, 2)
+        case = LossCase.build(name, 2, feature_channels=4)
+        inputs = make_loss_inputs(
+            num_objects,
+            image_size=(512, 2 * num_objects),
+            num_classes=2,
+            feature_channels=case.feature_channels,
+        )
         with Work() as counter:
             loss_of(case, inputs).backward()
         return counter.total

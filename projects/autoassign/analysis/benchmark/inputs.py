@@ -31,6 +31,7 @@ class LossInputs:
         strides: pixels between neighbouring locations, per level.
         image_size: (height, width) in pixels.
         num_classes: K.
+        features: one (N, C, H, W) tensor per level; for strategies that see features.
     """
 
     cls_logits: list[Tensor]
@@ -42,6 +43,7 @@ class LossInputs:
     strides: tuple[int, ...]
     image_size: tuple[int, int]
     num_classes: int
+    features: list[Tensor]
 
 
 def make_loss_inputs(
@@ -53,14 +55,15 @@ def make_loss_inputs(
     num_classes: int = 80,
     box_size: tuple[float, float] = (10.0, 120.0),
     box_scale: float = 1.0,
+    feature_channels: int = 0,
     seed: int = 0,
 ) -> LossInputs:
     """Draw the predictions of a half-trained detector and random objects to train it on.
 
-    Class logits are drawn from N(-4, 1), objectness and extra logits from N(0, 1), distances
-    uniformly from 5 to 60 pixels. Widths and heights of the objects are uniform in ``box_size``,
-    and every object lies inside the image. The same arguments give the same numbers, and the
-    predictions do not depend on the number of objects.
+    Class logits are drawn from N(-4, 1), objectness and extra logits and features from N(0, 1),
+    distances uniformly from 5 to 60 pixels. Widths and heights of the objects are uniform in
+    ``box_size``, and every object lies inside the image. The same arguments give the same numbers,
+    and the predictions do not depend on the number of objects.
 
     Args:
         num_objects: objects in each image.
@@ -70,6 +73,7 @@ def make_loss_inputs(
         num_classes: number of object classes.
         box_size: least and greatest side of an object in pixels.
         box_scale: multiplies the predicted distances: 16 makes every predicted box 16× too large.
+        feature_channels: C; 0 for no features.
         seed: of the generator.
 
     Raises:
@@ -94,7 +98,11 @@ def make_loss_inputs(
         gt_boxes.append(boxes)
         gt_classes.append(classes)
 
-    for level in (*cls_logits, *ltrb, *obj_logits, *extra_logits):
+    features = []
+    if feature_channels:
+        shape = (num_images, feature_channels)
+        features = [torch.randn(*shape, *x.shape[2:], generator=generator) for x in ltrb]
+    for level in (*features, *cls_logits, *ltrb, *obj_logits, *extra_logits):
         level.requires_grad_()
     return LossInputs(
         cls_logits=cls_logits,
@@ -106,6 +114,7 @@ def make_loss_inputs(
         strides=tuple(strides),
         image_size=image_size,
         num_classes=num_classes,
+        features=features,
     )
 
 

@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
@@ -39,26 +39,36 @@ class LossCase:
         assignment: the strategy.
         has_objectness: whether it is given objectness logits.
         offset: of the locations, in strides.
+        feature_channels: of the features that it sees; 0 if it asks for none.
     """
 
     assignment: LabelAssignment
     has_objectness: bool
     offset: float
+    feature_channels: int
 
     @classmethod
-    def build(cls, strategy: str, num_classes: int) -> LossCase:
-        """The registered strategy of this name."""
+    def build(cls, strategy: str, num_classes: int, feature_channels: int = 256) -> LossCase:
+        """The registered strategy of this name, for a pyramid of so many channels."""
         cfg = get_cfg()
         add_autoassign_config(cfg)
         cfg.MODEL.LABEL_ASSIGNMENT.NAME = strategy
+        cfg.MODEL.FPN.OUT_CHANNELS = feature_channels
         head = cfg.MODEL.POINT_HEAD
         head.update(LABEL_ASSIGNMENT_REGISTRY.get(strategy).head_options, NUM_CLASSES=num_classes)
-        return cls(build_label_assignment(cfg), head.OBJECTNESS != "none", head.LOCATION_OFFSET)
+        assignment = build_label_assignment(cfg)
+        return cls(
+            assignment=assignment,
+            has_objectness=head.OBJECTNESS != "none",
+            offset=head.LOCATION_OFFSET,
+            feature_channels=feature_channels if assignment.needs_features else 0,
+        )
 
 
 # Enough repetitions for a steady median, as far as the time allows.
 _MAX_REPEATS = 15
 _MAX_SECONDS = 6.0
+_NUM_CLASSES = 80
 
 
 @dataclass(frozen=True)
@@ -93,10 +103,15 @@ def measure_loss(
     box_size: tuple[float, float] = (10.0, 120.0),
 ) -> LossRow:
     """One row; call it in a process of its own, which has not forgotten an earlier peak."""
-    tiny = make_loss_inputs(2, image_size=(128, 128))
-    case = LossCase.build(strategy, tiny.num_classes)
+    case = LossCase.build(strategy, _NUM_CLASSES)
+    tiny = make_loss_inputs(2, image_size=(128, 128), feature_channels=case.feature_channels)
     _time(lambda: loss_of(case, tiny))
-    inputs = make_loss_inputs(num_objects, box_scale=box_scale, box_size=box_size)
+    inputs = make_loss_inputs(
+        num_objects,
+        box_scale=box_scale,
+        box_size=box_size,
+        feature_channels=case.feature_channels,
+    )
     before = _peak_memory_mb()
     _time(lambda: loss_of(case, inputs))
     peak_mb = _peak_memory_mb() - before
@@ -142,6 +157,7 @@ def loss_of(case: LossCase, inputs: LossInputs) -> Tensor:
         obj_logits=inputs.obj_logits if case.has_objectness else None,
         extra=extra,
     )
+    predictions = replace(predictions, features=tuple(inputs.features))
     losses, _ = case.assignment(predictions, grid, gt)
     return torch.stack(list(losses.values())).sum()
 

@@ -21,6 +21,7 @@ from .geometry import (
 from .hard import CENTERNESS, Assignment, HardAssignment
 from .interface import Explanation, LabelAssignment, build_label_assignment
 from .objectness import explicit_objectness_loss
+from .sapd import SAPD
 from .segments import (
     segment_argmax,
     segment_logsumexp,
@@ -41,6 +42,7 @@ __all__ = [
     "FCOS",
     "FSAF",
     "LABEL_ASSIGNMENT_REGISTRY",
+    "SAPD",
     "TAL",
     "Assignment",
     "AutoAssign",

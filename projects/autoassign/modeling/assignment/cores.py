@@ -1,0 +1,112 @@
+"""Cores of objects and the level of the least loss: what FSAF and SAPD have in common."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..grid import Grid
+from ..ground_truth import GroundTruth
+from ..losses import focal_terms, iou_log_loss
+from ..pairs import Pairs, inside_pairs
+from ..predictions import Predictions
+from .geometry import pair_levels
+from .segments import segment_mean
+
+__all__ = ["core_pairs", "level_losses", "location_losses", "with_least_distances"]
+
+# A location belongs to a core that covers more than this share of its cell (MMDetection).
+_MIN_SHARE = 0.01
+# Least distance, in strides (MMDetection).
+_MIN_DISTANCE = 4e-4
+
+
+def core_pairs(grid: Grid, gt: GroundTruth, scale: float) -> tuple[Pairs, Tensor]:
+    """Pairs whose location's cell touches the core of the object, on every level.
+
+    The core is the box scaled about its center, the cell of a location the square of one stride
+    around it.
+
+    Args:
+        grid: the locations of an image.
+        gt: the objects.
+        scale: side of the core as a share of the box's.
+
+    Returns:
+        P pairs, and (P,) shares of the cells inside the cores, above 0.01.
+    """
+    centers = (gt.boxes[:, :2] + gt.boxes[:, 2:]) / 2
+    reach = scale * (gt.boxes[:, 2:] - gt.boxes[:, :2]) / 2
+    half_cell = grid.level_strides[:, None] / 2
+    cells = torch.cat(
+        (
+            (centers - reach)[:, None] - half_cell,
+            (centers + reach)[:, None] + half_cell,
+        ),
+        dim=2,
+    )  # (M, L, 4)
+    pairs = inside_pairs(cells, gt.image_index, grid, fallback="none")
+
+    strides = grid.location_strides.index_select(0, pairs.locations)[:, None]
+    locations = grid.locations.index_select(0, pairs.locations)
+    centers = centers.index_select(0, pairs.objects)
+    reach = reach.index_select(0, pairs.objects)
+    overlap = torch.minimum(locations + strides / 2, centers + reach) - torch.maximum(
+        locations - strides / 2, centers - reach
+    )
+    share = (overlap.clamp(min=0) / strides).prod(dim=1)
+    touching = (share > _MIN_SHARE).nonzero().squeeze(1)
+    return pairs.select(touching), share[touching]
+
+
+def with_least_distances(predictions: Predictions, grid: Grid) -> Predictions:
+    """The predictions with boxes that all have an area, so that -log IoU has a gradient."""
+    least = _MIN_DISTANCE * grid.location_strides.to(predictions.ltrb)[:, None]
+    return replace(predictions, ltrb=torch.maximum(predictions.ltrb, least))
+
+
+@torch.no_grad()
+def location_losses(
+    positives: Pairs,
+    predictions: Predictions,
+    grid: Grid,
+    gt: GroundTruth,
+    *,
+    ignored: Pairs | None = None,
+) -> Tensor:
+    """(P,) focal loss of all classes + -log IoU of each pair, if its location learned its object.
+
+    Args:
+        positives: the P pairs.
+        predictions: of the batch.
+        grid: the locations of an image.
+        gt: the objects.
+        ignored: pairs whose class has no loss at their location.
+    """
+    places, row = positives.batch_locations.unique(return_inverse=True)
+    logits = predictions.location_logits(places)  # (U, K)
+    positive, negative = focal_terms(logits)
+    if ignored is not None:
+        row_of = torch.full((predictions.ltrb[..., 0].numel(),), -1, device=row.device)
+        row_of[places] = torch.arange(len(places), device=row.device)
+        ignored_row = row_of[ignored.batch_locations]
+        has_row = ignored_row >= 0
+        negative[ignored_row[has_row], gt.classes[ignored.objects][has_row]] = 0
+    classes = gt.classes.index_select(0, positives.objects)
+    others = negative.sum(dim=1)[row] - negative[row, classes]
+    box_loss = iou_log_loss(
+        predictions.pair_boxes(grid, positives), gt.boxes.index_select(0, positives.objects)
+    )
+    return others + positive[row, classes] + box_loss
+
+
+def level_losses(losses: Tensor, pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
+    """(M, L) mean of the (P,) losses of each object's pairs on a level, inf where it has none."""
+    num_levels = len(grid.strides)
+    segments = pairs.objects * num_levels + pair_levels(pairs, grid)
+    mean = segment_mean(losses, segments, len(gt.boxes) * num_levels)
+    is_empty = torch.ones_like(mean, dtype=torch.bool)
+    is_empty[segments] = False
+    return mean.masked_fill(is_empty, torch.inf).view(-1, num_levels)
