@@ -1,6 +1,10 @@
 import copy
 
+import numpy as np
 import pytest
+import torch
+from detectron2.data import DatasetMapper
+from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from folder_parts import write_image
 from PIL import Image
@@ -75,3 +79,32 @@ def test_pixels_of_more_than_8_bits_are_an_error_that_names_the_file(mapper, rec
     Image.new(mode, (40, 30)).save(path)
     with pytest.raises(ValueError, match=r"photo\.tiff.*more than 8 bits"):
         mapper({**record, "file_name": path})
+
+
+def test_boxes_are_those_of_detectron2_to_the_last_bit(record):
+    rng = np.random.default_rng(0)
+    record["annotations"] = [
+        {
+            "bbox": (rng.uniform(0, 40, 4) if mode == BoxMode.XYWH_ABS else corners).tolist(),
+            "bbox_mode": mode,
+            "category_id": number,
+            "iscrowd": number % 5 == 4,
+        }
+        for number, (corners, mode) in enumerate(
+            zip(
+                np.sort(rng.uniform(0, 40, (40, 2, 2)), axis=1).reshape(-1, 4),
+                [BoxMode.XYXY_ABS, BoxMode.XYWH_ABS] * 20,
+                strict=True,
+            )
+        )
+    ]
+    # A crop that leaves some boxes outside.
+    transforms = [T.CropTransform(5, 0, 20, 20), T.ResizeTransform(20, 20, 67, 67)]
+    transforms.append(T.HFlipTransform(67))
+    expected, actual = (
+        make(True, augmentations=transforms, image_format="BGR")(record)["instances"]
+        for make in (DatasetMapper, CheckedDatasetMapper)
+    )
+    assert 0 < len(expected) < 32
+    assert torch.equal(actual.gt_boxes.tensor, expected.gt_boxes.tensor)
+    assert torch.equal(actual.gt_classes, expected.gt_classes)

@@ -1,10 +1,21 @@
 """detectron2's DatasetMapper, which names the file it could not read."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
 from detectron2.data import DatasetMapper
+from detectron2.data.detection_utils import filter_empty_instances
+from detectron2.data.transforms import TransformList
+from detectron2.structures import Boxes, BoxMode, Instances
 
 from .image_files import READ_ERRORS, check_pixel_format
 
 __all__ = ["CheckedDatasetMapper"]
+
+_XYXY, _XYWH = BoxMode.XYXY_ABS, BoxMode.XYWH_ABS
 
 
 class CheckedDatasetMapper(DatasetMapper):
@@ -37,3 +48,31 @@ class CheckedDatasetMapper(DatasetMapper):
             raise ValueError(
                 f"{dataset_dict['file_name']}: the image cannot be read: {error}"
             ) from error
+
+    def _transform_annotations(
+        self, dataset_dict: dict[str, Any], transforms: TransformList, image_shape: tuple[int, int]
+    ) -> None:
+        """detectron2's, for all boxes of the image at once."""
+        modes = {annotation["bbox_mode"] for annotation in dataset_dict["annotations"]}
+        if self.use_instance_mask or self.use_keypoint or modes - {_XYXY, _XYWH}:
+            super()._transform_annotations(dataset_dict, transforms, image_shape)
+            return
+        objects = [x for x in dataset_dict.pop("annotations") if x.get("iscrowd", 0) == 0]
+        boxes = transforms.apply_box(_xyxy_boxes(objects)).clip(min=0)
+        height, width = image_shape
+        instances = Instances(image_shape)
+        instances.gt_boxes = Boxes(np.minimum(boxes, [width, height, width, height]))
+        classes = [int(x["category_id"]) for x in objects]
+        instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
+        dataset_dict["instances"] = filter_empty_instances(instances)
+
+
+def _xyxy_boxes(objects: list[dict[str, Any]]) -> np.ndarray:
+    """(N, 4) boxes of the objects, xyxy in pixels; as exact as BoxMode.convert makes them."""
+    boxes = np.array([x["bbox"] for x in objects], dtype=np.float64).reshape(-1, 4)
+    is_xywh = [x["bbox_mode"] == _XYWH for x in objects]
+    if any(is_xywh):
+        # detectron2 converts the box of an annotation in float32.
+        xywh = torch.from_numpy(boxes[is_xywh]).float()
+        boxes[is_xywh] = BoxMode.convert(xywh, _XYWH, _XYXY).numpy()
+    return boxes
