@@ -34,6 +34,8 @@ from autoassign.config import ALLOWED_VALUES, check_values
         ("INPUT.MIN_SIZE_TRAIN", ()),
         ("INPUT.MIN_SIZE_TRAIN", (640, 0)),
         ("INPUT.MIN_SIZE_TRAIN", (640, "800")),
+        ("INPUT.SCALE_JITTER", (0.5,)),
+        ("INPUT.SCALE_JITTER", (2.0, 0.5)),
         ("DATALOADER.NUM_WORKERS", -1),
         ("SEED", 2**31),
     ],

@@ -40,6 +40,11 @@ ALLOWED_VALUES = {
     "INPUT.MIN_SIZE_TEST": at_least(0),  # 0: images keep their size
     "INPUT.MAX_SIZE_TEST": at_least(1),
     "INPUT.RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
+    "INPUT.COLOR_JITTER": _below_1,
+    "INPUT.SCALE_JITTER": Rule(
+        lambda x: x == () or (len(x) == 2 and 0 < x[0] <= x[1] < inf),
+        "(), or the least and the greatest factor",
+    ),
     "DATASETS.CUSTOM.VAL_FRACTION": _below_1,
     "DATALOADER.NUM_WORKERS": at_least(0),
     "DATALOADER.REPEAT_THRESHOLD": at_least(0),

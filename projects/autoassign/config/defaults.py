@@ -16,6 +16,10 @@ def add_autoassign_config(cfg: CN) -> None:
     _add_model_options(cfg.MODEL)
     _add_solver_options(cfg.SOLVER)
     _add_data_options(cfg.DATASETS)
+    _add_input_options(cfg.INPUT)
+    # Training images are decoded and resized several times as fast, to pixels that differ by 2 of
+    # 255 at most. Those at least twice as large as needed are decoded at a reduced size.
+    cfg.DATALOADER.FAST_MAPPER = False
     # The metric whose greatest value decides which weights model_best.pth holds.
     cfg.TEST.BEST_METRIC = "bbox/AP"
     # With TEST.AUG (several sizes of an image, by --eval-only): the least and the greatest size of
@@ -134,3 +138,13 @@ def _add_data_options(datasets: CN) -> None:
     datasets.CUSTOM.VAL_SEED = 0
     # True: images that cannot be used are left out with a warning. False: they are an error.
     datasets.CUSTOM.SKIP_UNREADABLE = False
+
+
+def _add_input_options(inputs: CN) -> None:
+    # Augmentations besides detectron2's flips, sizes and INPUT.CROP.
+    # Brightness, contrast and saturation are multiplied by factors from 1 ± this; 0: they are not.
+    inputs.COLOR_JITTER = 0.0
+    # Least and greatest factor of large-scale jitter, such as (0.1, 2.0): images are fitted into a
+    # square of MAX_SIZE_TRAIN, scaled by a random factor and cropped to the square. (): images are
+    # resized to MIN_SIZE_TRAIN.
+    inputs.SCALE_JITTER = ()

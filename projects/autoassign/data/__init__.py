@@ -1,11 +1,13 @@
 """Datasets: registration from the config, checks, cleaning, reading images, loading."""
 
+from .augmentations import build_train_augmentations
 from .catalog import DatasetReport, LoadedTable, TableDataset, load_table
 from .checking import check_datasets
 from .classes import resolve_num_classes
 from .cleaning import CleaningReport, clean_boxes
 from .dataset_mapper import CheckedDatasetMapper
 from .datasets import register_builtin_datasets
+from .fast_mapper import FastDatasetMapper
 from .image_files import READ_ERRORS, read_image
 from .model_inputs import has_objects, map_record
 from .records import (
@@ -19,7 +21,7 @@ from .records import (
 from .register import FORMATS, register_custom_datasets
 from .shapes import generate_shapes
 from .table import BoxTable, TableBuilder
-from .train_loader import TrainingBatches, build_train_loader, derive_seed
+from .train_loader import TrainingBatches, build_train_loader, build_train_mapper, derive_seed
 
 __all__ = [
     "FORMATS",
@@ -28,11 +30,14 @@ __all__ = [
     "CheckedDatasetMapper",
     "CleaningReport",
     "DatasetReport",
+    "FastDatasetMapper",
     "LoadedTable",
     "TableBuilder",
     "TableDataset",
     "TrainingBatches",
+    "build_train_augmentations",
     "build_train_loader",
+    "build_train_mapper",
     "check_datasets",
     "choose_records",
     "class_index",

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.data.detection_utils import filter_empty_instances
 from detectron2.data.transforms import TransformList
 from detectron2.structures import Boxes, BoxMode, Instances
 
+from .augmentations import build_train_augmentations
 from .image_files import READ_ERRORS, check_pixel_format
 
 __all__ = ["CheckedDatasetMapper"]
@@ -25,6 +27,13 @@ class CheckedDatasetMapper(DatasetMapper):
     not the annotated one stops with detectron2's ``SizeMismatchError``, a ValueError that names
     the file and both sizes.
     """
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        options = super().from_config(cfg, is_train)
+        if is_train:
+            options["augmentations"] = build_train_augmentations(cfg)
+        return options
 
     def __call__(self, dataset_dict: dict) -> dict:
         """Map one dataset dict to the input of a model.
@@ -42,12 +51,15 @@ class CheckedDatasetMapper(DatasetMapper):
                 not the annotated one.
         """
         try:
-            check_pixel_format(dataset_dict["file_name"])
-            return super().__call__(dataset_dict)
+            return self._map(dataset_dict)
         except READ_ERRORS as error:
             raise ValueError(
                 f"{dataset_dict['file_name']}: the image cannot be read: {error}"
             ) from error
+
+    def _map(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        check_pixel_format(dataset_dict["file_name"])
+        return super().__call__(dataset_dict)
 
     def _transform_annotations(
         self, dataset_dict: dict[str, Any], transforms: TransformList, image_shape: tuple[int, int]

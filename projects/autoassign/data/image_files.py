@@ -20,8 +20,10 @@ from .table import BoxTable
 __all__ = [
     "READ_ERRORS",
     "check_images",
+    "check_mode",
     "check_pixel_format",
     "image_size",
+    "orientation_of",
     "read_image",
 ]
 
@@ -160,12 +162,17 @@ def image_size(file_name: str) -> tuple[int, int]:
         one of READ_ERRORS: the file is missing or no image, or has more than 8 bits a channel.
     """
     with Image.open(file_name) as image:
-        _check_mode(image)
-        # Pillow decodes a PNG to look for EXIF data at its end.
-        has_exif = image.format != "PNG" or "exif" in image.info
-        orientation = image.getexif().get(_ORIENTATION, 1) if has_exif else 1
+        check_mode(image)
+        orientation = orientation_of(image)
         width, height = image.size
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """How an image that has not been decoded is to be turned, 1 to 8 as EXIF has it; 1: not."""
+    # Pillow decodes a PNG to look for EXIF data at its end.
+    has_exif = image.format != "PNG" or "exif" in image.info
+    return image.getexif().get(_ORIENTATION, 1) if has_exif else 1
 
 
 def _decoded_size(file_name: str) -> tuple[int, int]:
@@ -194,10 +201,11 @@ def check_pixel_format(file_name: str) -> None:
             at 255 (gray) or after their first 8 bits (color).
     """
     with Image.open(file_name) as image:
-        _check_mode(image)
+        check_mode(image)
 
 
-def _check_mode(image: Image.Image) -> None:
+def check_mode(image: Image.Image) -> None:
+    """:func:`check_pixel_format` of an image that has been opened."""
     # Pillow gives images of 16 bits a channel the mode RGB; how they are stored tells.
     stored = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
     if image.mode.startswith(("I", "F")) or ";16" in stored:

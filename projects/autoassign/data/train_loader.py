@@ -19,8 +19,10 @@ from detectron2.utils.env import seed_all_rng
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .catalog import TableDataset
+from .dataset_mapper import CheckedDatasetMapper
+from .fast_mapper import FastDatasetMapper
 
-__all__ = ["TrainingBatches", "build_train_loader", "derive_seed"]
+__all__ = ["TrainingBatches", "build_train_loader", "build_train_mapper", "derive_seed"]
 
 # A sample in the stream of one worker: its place there, and the index of its image.
 Sample = tuple[int, int]
@@ -96,6 +98,13 @@ def _end_with_training() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
+
+
+def build_train_mapper(cfg: CfgNode) -> CheckedDatasetMapper:
+    """The mapper of training images: :class:`FastDatasetMapper` with ``FAST_MAPPER``."""
+    if cfg.DATALOADER.FAST_MAPPER:
+        return FastDatasetMapper(cfg)
+    return CheckedDatasetMapper(cfg, is_train=True)
 
 
 def build_train_loader(

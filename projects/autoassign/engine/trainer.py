@@ -24,7 +24,13 @@ from torch.utils.data import DataLoader
 
 from ..checkpoint import PointCheckpointer, Strictness, find_checkpoint
 from ..config import check_values, replacing
-from ..data import CheckedDatasetMapper, TrainingBatches, build_train_loader, derive_seed
+from ..data import (
+    CheckedDatasetMapper,
+    TrainingBatches,
+    build_train_loader,
+    build_train_mapper,
+    derive_seed,
+)
 from ..evaluation import build_evaluator
 from ..runs import evaluation_folder, repair_metrics
 from .accumulation import build_train_step
@@ -280,8 +286,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
-        """:func:`~autoassign.data.build_train_loader` with :class:`CheckedDatasetMapper`."""
-        return build_train_loader(cfg, mapper=CheckedDatasetMapper(cfg, is_train=True))
+        """See :func:`autoassign.data.build_train_loader`."""
+        return build_train_loader(cfg, mapper=build_train_mapper(cfg))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
