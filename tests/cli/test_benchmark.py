@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from autoassign.analysis.benchmark import LossRow
 from autoassign.cli import main
@@ -50,3 +51,27 @@ def test_both_evaluators_agree_on_a_few_images(tmp_path):
     path = tmp_path / "rows.json"
     assert main(["benchmark", "eval", "--num-images", "3", "--json", str(path)]) == 0
     assert json.loads(path.read_text())["equal"] is True
+
+
+def test_loading_is_measured_beside_detectron2s_loader(tmp_path):
+    root, path = tmp_path / "pets", tmp_path / "rows.json"
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (64, 48), (90, 60 * number, 0)).save(root / f"images/{number}.jpg")
+        (root / f"labels/{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    options = ["DATASETS.CUSTOM.FORMAT", "yolo", "DATASETS.CUSTOM.ROOT", str(root)]
+    options += ["INPUT.MIN_SIZE_TRAIN", "(64,)", "SOLVER.IMS_PER_BATCH", "2"]
+    command = ["benchmark", "data", "--config-file", "Base-Small.yaml", "--rounds", "1"]
+    main([*command, "--seconds", "0.01", "--step", "--json", str(path), *options])
+    content = json.loads(path.read_text())
+    assert [row["name"] for row in content["rows"]] == [
+        "this loader",
+        "detectron2's",
+        "decoding alone",
+    ]
+    assert content["rows"][1]["ratio"] == 1
+    assert content["step"]["images_per_second"] > 0
+    for row in content["rows"]:
+        low, high = row["spread"]
+        assert 0 < low <= row["images_per_second"] <= high

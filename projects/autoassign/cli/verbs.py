@@ -35,6 +35,7 @@ VERBS = {
     "benchmark train": ("benchmark.train", "measure training steps beside detectron2's detectors"),
     "benchmark inference": ("benchmark.inference", "measure inference beside detectron2's"),
     "benchmark model": ("benchmark.model", "count parameters and FLOPs, part by part"),
+    "benchmark data": ("benchmark.data", "measure the loading of images beside detectron2's"),
     "benchmark eval": ("benchmark.evaluation", "measure the time of COCO evaluation"),
     "check-data": ("check_data", "check a dataset: what it holds and what is wrong with it"),
     "doctor": ("doctor", "check the installation"),

@@ -2,12 +2,14 @@
 
 from .contenders import build_detector, make_batch
 from .evaluation import EvaluationRow, measure_evaluation
+from .loading import LoadingRow, measure_loading, time_model
 from .loss import LossCase, LossRow, loss_of, measure_loss, strategy_names
 from .model import ModelRow, count_model
 from .steps import StepRow, time_inference, time_training
 
 __all__ = [
     "EvaluationRow",
+    "LoadingRow",
     "LossCase",
     "LossRow",
     "ModelRow",
@@ -17,8 +19,10 @@ __all__ = [
     "loss_of",
     "make_batch",
     "measure_evaluation",
+    "measure_loading",
     "measure_loss",
     "strategy_names",
     "time_inference",
+    "time_model",
     "time_training",
 ]
