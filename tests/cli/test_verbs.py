@@ -216,6 +216,15 @@ def test_an_installed_package_can_name_its_modules(tmp_path):
     (info / "entry_points.txt").write_text("[autoassign.strategies]\nmine = my_package\n")
     code = (
         f"import sys; sys.path.append({str(tmp_path)!r}); "
-        "from autoassign.cli.imports import import_modules; import_modules()"
+        "from autoassign.config import load_config; load_config('')"
     )
     assert run_python(code) == "registered\n"
+
+
+def test_a_config_has_the_options_of_the_strategies_whatever_was_imported():
+    code = (
+        "from autoassign.config import load_config; "
+        "cfg = load_config('ablations/table2_neither.yaml'); "
+        "print(cfg.MODEL.LABEL_ASSIGNMENT.AUTOASSIGN.CENTER_WEIGHTING)"
+    )
+    assert run_python(code) == "none\n"

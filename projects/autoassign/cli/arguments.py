@@ -34,7 +34,7 @@ def add_options_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_import_argument(parser: argparse.ArgumentParser) -> None:
-    """Let a verb import modules that register label assignments or backbones."""
+    """Let every verb import modules that register label assignments or backbones."""
     parser.add_argument(
         "--import",
         dest="imports",
@@ -46,14 +46,13 @@ def add_import_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what names a trained model: its config, weights and modules of its own."""
+    """Add what names a trained model: its config and weights."""
     parser.add_argument(
         "--config-file",
         metavar="FILE",
         help="path, or name of a config of the package (default: that of the weights)",
     )
     parser.add_argument("--weights", metavar="FILE", help="default: MODEL.WEIGHTS of the config")
-    add_import_argument(parser)
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:

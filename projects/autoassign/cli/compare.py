@@ -18,7 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .arguments import add_import_argument, add_options_argument, number_type
+from .arguments import add_options_argument, number_type
 
 __all__ = ["add_arguments", "run"]
 
@@ -53,7 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-gpus", type=count, default=1, metavar="N", help="GPUs of each training (default 1)"
     )
-    add_import_argument(parser)
     add_options_argument(parser)
 
 

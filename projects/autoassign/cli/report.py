@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import add_import_argument, add_options_argument, number_type
+from .arguments import add_options_argument, number_type
 
 __all__ = ["add_arguments", "run"]
 
@@ -33,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="worst images, best images, and images with their assignment (default 4 of each)",
     )
-    add_import_argument(parser)
     add_options_argument(parser)
 
 

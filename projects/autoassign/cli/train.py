@@ -15,7 +15,7 @@ import shlex
 import sys
 from typing import Any
 
-from .arguments import add_import_argument, add_launch_arguments, add_options_argument
+from .arguments import add_launch_arguments, add_options_argument
 from .endings import EXPLAINED, explain
 from .imports import import_modules
 
@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS instead")
     add_launch_arguments(parser)
-    add_import_argument(parser)
     add_options_argument(parser)
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from .arguments import parse_arguments
+from .arguments import add_import_argument, parse_arguments
 from .endings import EXPLAINED, explain
 from .imports import import_modules
 
@@ -67,12 +67,12 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "") -> int:
     if not words and getattr(module, "NEEDS_ARGUMENTS", False):
         parser.print_usage(sys.stderr)
         parser.exit(2)
+    add_import_argument(parser)
     parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
     args = parse_arguments(parser, words)
     args.prog = parser.prog
     try:
-        if hasattr(args, "imports"):
-            import_modules(args.imports)
+        import_modules(args.imports)
         return module.run(args) or 0
     except EXPLAINED as error:
         raise SystemExit(explain(error, parser.prog, debug=args.debug)) from error

@@ -7,7 +7,7 @@ from .device import use_cpu_without_cuda
 from .files import find_config, get_config_file
 from .loading import load_config, load_config_text, normalize_opts, set_options
 from .options import flatten_options
-from .registry import LABEL_ASSIGNMENT_REGISTRY
+from .registry import LABEL_ASSIGNMENT_REGISTRY, load_strategies
 from .replacing import remove_unfinished, replacing
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "inside",
     "load_config",
     "load_config_text",
+    "load_strategies",
     "normalize_opts",
     "one_of",
     "remove_unfinished",

@@ -2,7 +2,7 @@
 
 from detectron2.config import CfgNode as CN
 
-from .registry import LABEL_ASSIGNMENT_REGISTRY
+from .registry import LABEL_ASSIGNMENT_REGISTRY, load_strategies
 
 __all__ = ["add_autoassign_config"]
 
@@ -12,7 +12,11 @@ def add_autoassign_config(cfg: CN) -> None:
 
     Args:
         cfg: a detectron2 config, as :func:`detectron2.config.get_cfg` returns it.
+
+    Raises:
+        ValueError: a label assignment of an installed package cannot be imported.
     """
+    load_strategies()
     _add_model_options(cfg.MODEL)
     _add_solver_options(cfg.SOLVER)
     _add_data_options(cfg.DATASETS)

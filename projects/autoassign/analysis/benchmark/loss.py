@@ -13,7 +13,7 @@ import torch
 from detectron2.config import get_cfg
 from torch import Tensor
 
-from ...config import LABEL_ASSIGNMENT_REGISTRY, add_autoassign_config
+from ...config import LABEL_ASSIGNMENT_REGISTRY, add_autoassign_config, load_strategies
 from ...modeling import (
     GroundTruth,
     LabelAssignment,
@@ -28,6 +28,7 @@ __all__ = ["LossCase", "LossRow", "measure_loss", "strategy_names"]
 
 def strategy_names() -> list[str]:
     """The registered strategies."""
+    load_strategies()
     return [name for name, _ in LABEL_ASSIGNMENT_REGISTRY]
 
 

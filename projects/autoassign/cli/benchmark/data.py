@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..arguments import add_import_argument, add_options_argument, number_type
+from ..arguments import add_options_argument, number_type
 
 __all__ = ["NEEDS_ARGUMENTS", "add_arguments", "run"]
 
@@ -45,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--step", action="store_true", help="time training steps of the model too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
-    add_import_argument(parser)
     add_options_argument(parser)
 
 

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import add_import_argument, number_type
+from ..arguments import number_type
 from ..imports import import_modules
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     parser.add_argument("--against", type=Path, metavar="FILE", help="rows of MMDetection")
-    add_import_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:

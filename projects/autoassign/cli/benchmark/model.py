@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..arguments import add_import_argument, add_options_argument
+from ..arguments import add_options_argument
 from .steps import add_size_argument
 
 __all__ = ["add_arguments", "run"]
@@ -24,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="label assignments, and d2-FCOS and d2-RetinaNet of detectron2",
     )
     add_size_argument(parser)
-    add_import_argument(parser)
     add_options_argument(parser)
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import add_import_argument, add_options_argument, number_type
+from ..arguments import add_options_argument, number_type
 
 if TYPE_CHECKING:
     from ...analysis.benchmark import StepRow
@@ -45,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="", help="default: cuda if available, else cpu")
     parser.add_argument("--amp", choices=["bfloat16", "float16"], help="autocast to this type")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
-    add_import_argument(parser)
     add_options_argument(parser)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..arguments import add_import_argument, add_options_argument, number_type
+from ..arguments import add_options_argument, number_type
 from .images import OutputFolder
 
 __all__ = ["add_arguments", "run"]
@@ -41,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", default="output/coverage", metavar="DIR", help="default output/coverage"
     )
-    add_import_argument(parser)
     add_options_argument(parser)
 
 
