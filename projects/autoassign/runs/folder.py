@@ -23,10 +23,10 @@ _WEIGHTS = ("model_final.pth", "model_best.pth")
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The OUTPUT_DIR of a training, with its config.
+    """The OUTPUT_DIR of a training, or a weight file alone, with its config.
 
     Attributes:
-        folder: the OUTPUT_DIR.
+        folder: the OUTPUT_DIR, or the weight file, for which there are no metrics.
         cfg: the config.
         opts: options that have been overridden in ``cfg``.
     """
@@ -40,7 +40,7 @@ class TrainedRun:
         """Read the config of a training: its config.yaml, else the one inside its weights.
 
         Args:
-            folder: the OUTPUT_DIR.
+            folder: the OUTPUT_DIR, or a weight file.
             opts: KEY VALUE or KEY=VALUE, which override the config.
 
         Raises:
@@ -48,8 +48,8 @@ class TrainedRun:
             ValueError: the config or an option is wrong.
         """
         folder = Path(folder)
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is not a folder")
+        if not folder.exists():
+            raise FileNotFoundError(f"there is no folder or weight file {folder}")
         if (folder / "config.yaml").is_file():
             return cls(folder, load_config(str(folder / "config.yaml"), opts), tuple(opts))
         weights = _find_weights(folder)
@@ -105,6 +105,8 @@ class TrainedRun:
     @cached_property
     def metrics(self) -> Metrics:
         """The content of the metrics.json; see :func:`read_metrics`."""
+        if self.folder.is_file():
+            return Metrics(rows=[], num_torn=0)
         return read_metrics(self.metrics_file)
 
     @cached_property
@@ -145,6 +147,8 @@ def evaluation_folder(
 
 
 def _find_weights(folder: Path) -> Path | None:
+    if folder.is_file():
+        return folder
     for name in _WEIGHTS:
         if (folder / name).is_file():
             return folder / name

@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from report_runs import make_run
+from report_runs import CLASSES, FIRST_ID, make_run
 
 from autoassign.analysis.report import write_report
 from autoassign.analysis.report.detections import read_ranking, read_test_dataset
-from autoassign.checkpoint import Strictness
+from autoassign.checkpoint import CheckpointDescription, Strictness
 from autoassign.data.model_inputs import map_record
 from autoassign.modeling import explain_image
 from autoassign.runs import TrainedRun, load_detector
@@ -225,6 +225,23 @@ def test_a_fixed_prior_is_said(report_data, tmp_path):
     page = page_of(make_run(tmp_path / "run", report_data, *weighting), tmp_path)
     assert f"{weighting[0]} is &#39;fixed&#39;" in section(page, "prior")
     assert 'class="missing"' not in section(page, "assignment").partition("<noscript>")[0]
+
+
+def test_a_weight_file_away_from_its_folder_is_enough(report_run, tmp_path):
+    description = CheckpointDescription(
+        version="0.2",
+        config=TrainedRun.read(report_run).cfg.dump(),
+        thing_classes=CLASSES,
+        thing_dataset_id_to_contiguous_id={FIRST_ID + i: i for i in range(len(CLASSES))},
+    )
+    weights = torch.load(TrainedRun.read(report_run).weights)
+    torch.save(weights | description.to_checkpoint(), tmp_path / "published.pth")
+    page = page_of(tmp_path / "published.pth", tmp_path)
+    assert "AutoAssign" in section(page, "run")
+    assert "Nothing logged" in section(page, "curves")
+    assert "The run has no evaluation" in section(page, "ap")
+    assert 'class="missing"' not in section(page, "assignment").partition("<noscript>")[0]
+    assert 'class="missing"' not in section(page, "prior")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def write_report(
     Parts that cannot be made are replaced by a sentence that says why.
 
     Args:
-        folder: OUTPUT_DIR of the run.
+        folder: OUTPUT_DIR of the run, or a weight file.
         path: the file to write or replace.
         num_images: how many of the worst images, of the best, and with their label assignment.
         opts: KEY VALUE or KEY=VALUE, which override the run's config.
@@ -56,10 +56,13 @@ def write_report(
         ValueError: the config, the metrics or an option is wrong.
     """
     run = TrainedRun.read(folder, opts)
-    if not run.metrics_file.is_file():
-        raise FileNotFoundError(f"{folder} has no metrics.json: it is not a training's OUTPUT_DIR")
-    if not run.metrics.rows:
-        raise ValueError(f"{run.metrics_file} is empty: the training has logged nothing")
+    if run.folder.is_dir():
+        if not run.metrics_file.is_file():
+            raise FileNotFoundError(
+                f"{folder} has no metrics.json: it is not a training's OUTPUT_DIR"
+            )
+        if not run.metrics.rows:
+            raise ValueError(f"{run.metrics_file} is empty: the training has logged nothing")
     with replacing(path) as unfinished:
         unfinished.touch()  # fails before the work
         unfinished.write_text(_page(run, num_images), encoding="utf-8")

@@ -21,13 +21,15 @@ def training_facts(run: TrainedRun) -> dict[str, str]:
     detector = cfg.MODEL.META_ARCHITECTURE
     if detector == "PointDetector":
         detector += f", label assignment {cfg.MODEL.LABEL_ASSIGNMENT.NAME}"
-    done = run.iterations_done(rows[-1])
     facts = {
         "detector": detector,
         "trained on": ", ".join(cfg.DATASETS.TRAIN) or "no dataset is named",
         "evaluated on": ", ".join(cfg.DATASETS.TEST) or "no dataset is named",
-        "iterations": f"{done} of {cfg.SOLVER.MAX_ITER}, batch size {cfg.SOLVER.IMS_PER_BATCH}",
     }
+    if not rows:
+        return facts
+    done = run.iterations_done(rows[-1])
+    facts["iterations"] = f"{done} of {cfg.SOLVER.MAX_ITER}, batch size {cfg.SOLVER.IMS_PER_BATCH}"
     # The names of TensorBoard's files have the second at which they were opened.
     opened = [path.name.split(".")[3] for path in run.folder.glob("events.out.tfevents.*.*")]
     seconds = [int(text) for text in opened if text.isdecimal()]
