@@ -62,6 +62,15 @@ def test_the_schedule_scales_with_the_batch_size(caplog):
     assert again == cfg
 
 
+def test_no_number_of_iterations_is_scaled_to_0():
+    sizes = ("SOLVER.REFERENCE_BATCH_SIZE", 16, "SOLVER.IMS_PER_BATCH", 64)
+    periods = ("SOLVER.CHECKPOINT_PERIOD", 1, "TEST.EVAL_PERIOD", 2, "SOLVER.WARMUP_ITERS", 0)
+    cfg = narrow_cfg(*SCHEDULE, *sizes, *periods)
+    scale_to_batch_size(cfg)
+    found = (cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD, cfg.SOLVER.WARMUP_ITERS)
+    assert found == (1, 1, 0)
+
+
 @pytest.mark.parametrize("reference", [0, 4])
 def test_no_reference_or_an_equal_one_changes_nothing(reference):
     sizes = ("SOLVER.REFERENCE_BATCH_SIZE", reference, "SOLVER.IMS_PER_BATCH", 4)

@@ -7,6 +7,7 @@ from .launch import launch
 from .lazy_training import train_lazily
 from .optimizer import build_optimizer
 from .parameter_groups import parameter_groups
+from .schedule import scale_iterations, scale_to_batch_size
 from .setup import setup_config
 from .stop_signals import TrainingStopped
 from .trainer import Trainer
@@ -20,6 +21,8 @@ __all__ = [
     "check_evolution_options",
     "launch",
     "parameter_groups",
+    "scale_iterations",
+    "scale_to_batch_size",
     "setup_config",
     "show_evaluation",
     "train_lazily",

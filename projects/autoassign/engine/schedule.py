@@ -9,7 +9,7 @@ from detectron2.solver import build_lr_scheduler as detectron2_build_lr_schedule
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["build_lr_scheduler", "scale_to_batch_size"]
+__all__ = ["build_lr_scheduler", "scale_iterations", "scale_to_batch_size"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,12 +23,17 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
     return detectron2_build_lr_scheduler(cfg, optimizer)
 
 
+def scale_iterations(iterations: int, factor: float) -> int:
+    """A number of iterations times a factor; 0, which means none, only where it was 0 before."""
+    return max(1, round(iterations * factor)) if iterations else 0
+
+
 def scale_to_batch_size(cfg: CfgNode) -> None:
     """Scale the schedule from ``SOLVER.REFERENCE_BATCH_SIZE`` to ``IMS_PER_BATCH``, in place.
 
     The rate is multiplied, and iterations are divided, by the ratio of the two (arXiv
-    1706.02677). The reference becomes the new size, so that doing it twice changes nothing. The
-    log says what became of each option.
+    1706.02677); no number of iterations is rounded to 0. The reference becomes the new size, so
+    that doing it twice changes nothing. The log says what became of each option.
 
     Raises:
         ValueError: ``SOLVER.REFERENCE_WORLD_SIZE`` is set as well.
@@ -46,9 +51,9 @@ def scale_to_batch_size(cfg: CfgNode) -> None:
     solver.BASE_LR *= ratio
     solver.BASE_LR_END *= ratio
     for name in ("MAX_ITER", "WARMUP_ITERS", "CHECKPOINT_PERIOD"):
-        solver[name] = round(solver[name] / ratio)
-    solver.STEPS = tuple(round(step / ratio) for step in solver.STEPS)
-    cfg.TEST.EVAL_PERIOD = round(cfg.TEST.EVAL_PERIOD / ratio)
+        solver[name] = scale_iterations(solver[name], 1 / ratio)
+    solver.STEPS = tuple(scale_iterations(step, 1 / ratio) for step in solver.STEPS)
+    cfg.TEST.EVAL_PERIOD = scale_iterations(cfg.TEST.EVAL_PERIOD, 1 / ratio)
     changes = [
         f"{name} {value} -> {solver[name]}"
         for name, value in before.SOLVER.items()

@@ -8,6 +8,8 @@ import yaml
 from comparison_files import fake_train_command, write_config
 
 from autoassign.analysis.comparison import Budget, compare, trials
+from autoassign.config import load_config
+from autoassign.engine import Trainer, scale_to_batch_size
 
 BUDGET = Budget(iterations=100)
 # The function hides the module of its name.
@@ -44,6 +46,23 @@ def test_every_config_is_trained_with_every_seed(compare_files, tmp_path, capsys
     # AP 10 and 20.
     assert "15.00 ± 7.07" in (out / "table.md").read_text()
     assert "15.00 ± 7.07" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "reference", [("SOLVER.REFERENCE_BATCH_SIZE", 4), ("SOLVER.REFERENCE_WORLD_SIZE", 2)]
+)
+def test_the_trainings_do_not_scale_the_budget_to_the_batch_size(
+    compare_files, tmp_path, reference
+):
+    images = 4 if reference[0].endswith("WORLD_SIZE") else 2  # 4 of 2 workers are 2 of one
+    opts = ["MODEL.DEVICE", "cpu", "SOLVER.IMS_PER_BATCH", images, "SOLVER.BASE_LR", 0.5]
+    opts = [str(x) for x in (*opts, *reference)]
+    assert compare_files(seeds=1, opts=opts) == 0
+    cfg = load_config(str(tmp_path / "out" / "a" / "config.yaml"))
+    scale_to_batch_size(cfg)  # as a training does
+    cfg = Trainer.auto_scale_workers(cfg, 1)
+    solver = cfg.SOLVER
+    assert (solver.MAX_ITER, solver.IMS_PER_BATCH, solver.BASE_LR) == (100, 2, 0.25)
 
 
 def test_finished_runs_are_not_repeated_and_seeds_may_be_added(compare_files, tmp_path):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from detectron2.config import CfgNode
 
+from ...engine import scale_iterations
+
 __all__ = ["Budget", "scale_schedule"]
 
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
@@ -83,9 +85,7 @@ def scale_schedule(cfg: CfgNode, iterations: int, fixed: Collection[str] = ()) -
             )
     scaled = ("SOLVER.WARMUP_ITERS", "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD")
     for section, _, name in (key.partition(".") for key in scaled if key not in fixed):
-        # 0 means none, and nothing else becomes 0.
-        if cfg[section][name]:
-            cfg[section][name] = max(1, round(cfg[section][name] * ratio))
+        cfg[section][name] = scale_iterations(cfg[section][name], ratio)
     if not test.EVAL_PERIOD and "TEST.EVAL_PERIOD" not in fixed:
         test.EVAL_PERIOD = math.ceil(iterations / _NUM_EVALUATIONS)
 

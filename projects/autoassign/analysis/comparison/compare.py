@@ -6,12 +6,13 @@ import contextlib
 import fcntl
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from ...config import normalize_opts
+from ...engine import Trainer, scale_to_batch_size
 from .budget import Budget
 from .candidates import Candidate, load_candidates
 from .charts import draw_ap_bars, draw_ap_curves
@@ -70,6 +71,7 @@ def compare(
     candidates = load_candidates(config_files, opts, strategies)
     shares = divide_machine(jobs, num_gpus if _uses_gpus(candidates, num_gpus) else None)
     test_datasets = check_trainable(candidates)
+    candidates = [_with_scaled_schedule(x, num_gpus) for x in candidates]
     output.mkdir(parents=True, exist_ok=True)
 
     def measure(new: Sequence[Candidate]) -> dict[str, float]:
@@ -112,6 +114,15 @@ def _uses_gpus(candidates: Sequence[Candidate], num_gpus: int) -> bool:
     if num_gpus > 1:
         raise ValueError(f"--num-gpus is {num_gpus}, but the trainings would run on the CPU")
     return False
+
+
+def _with_scaled_schedule(candidate: Candidate, num_gpus: int) -> Candidate:
+    """Scale the schedule to the batch size here, so that the trainings do not scale the budget."""
+    cfg = candidate.cfg.clone()
+    scale_to_batch_size(cfg)
+    cfg = Trainer.auto_scale_workers(cfg, num_gpus).clone()
+    cfg.defrost()
+    return replace(candidate, cfg=cfg)
 
 
 @contextlib.contextmanager
