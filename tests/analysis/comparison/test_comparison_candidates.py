@@ -161,6 +161,24 @@ def test_a_strategy_brings_its_head_options_unless_they_are_given(tmp_path, monk
     assert (head.LOCATION_OFFSET, head.PRIOR_PROB) == (0.5, 0.2)
 
 
+def test_no_strategy_gets_the_head_of_the_config_s_own(monkeypatch):
+    heads = {
+        x.name: x.cfg.MODEL.POINT_HEAD
+        for x in load_candidates(
+            ["quickstart/fcos_shapes.yaml"], [], ["FCOS", "AutoAssign", "ATSS"]
+        )
+    }
+    # The values of quickstart/<strategy>_shapes.yaml.
+    assert {
+        name: (head.LOCATION_OFFSET, head.OBJECTNESS, head.PRIOR_PROB)
+        for name, head in heads.items()
+    } == {
+        "FCOS": (0.5, "none", 0.01),
+        "AutoAssign": (0.0, "implicit", 0.02),
+        "ATSS": (0.0, "none", 0.01),
+    }
+
+
 def test_wrong_strategies_are_refused(tmp_path):
     files = [write_config(tmp_path, name) for name in "ab"]
     with pytest.raises(ValueError, match="no label assignment 'Nobody'; it may be one of"):

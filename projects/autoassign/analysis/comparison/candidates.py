@@ -51,9 +51,10 @@ def load_candidates(
     Args:
         config_files: paths, or names of configs that the package ships.
         opts: KEY VALUE or KEY=VALUE, for all of them.
-        strategies: label assignments to train the only config file with, each with the head
-            options that it recommends; "all" for all that are registered, that of the config
-            first.
+        strategies: label assignments to train the only config file with; "all" for all that are
+            registered, that of the config first. Each has the head options that it recommends,
+            and the package's default of those that only others recommend, whatever the config
+            file says; ``opts`` override both.
 
     Raises:
         FileNotFoundError: a config file is missing.
@@ -97,8 +98,12 @@ def _strategy_names(strategies: Sequence[str] | str, cfg: CfgNode) -> list[str]:
 
 
 def _recipe(strategy: str) -> list[Any]:
-    """KEY VALUE pairs that choose a strategy and the head options that it recommends."""
-    options = LABEL_ASSIGNMENT_REGISTRY.get(strategy).head_options
+    """KEY VALUE pairs that choose a strategy and all head options that any strategy recommends."""
+    defaults = load_config().MODEL.POINT_HEAD
+    options = {
+        key: defaults[key] for _, each in LABEL_ASSIGNMENT_REGISTRY for key in each.head_options
+    }
+    options |= LABEL_ASSIGNMENT_REGISTRY.get(strategy).head_options
     pairs = [("MODEL.LABEL_ASSIGNMENT.NAME", strategy)]
     pairs += [(f"MODEL.POINT_HEAD.{key}", value) for key, value in options.items()]
     return [item for pair in pairs for item in pair]

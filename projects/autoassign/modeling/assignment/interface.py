@@ -50,7 +50,7 @@ class LabelAssignment(nn.Module, ABC):
         extra_outputs: what the head is to predict besides classes, distances and objectness.
         needs_features: whether :attr:`Predictions.features` are to be given.
         head_options: values of ``MODEL.POINT_HEAD`` options that its recipe sets, for comparing
-            strategies on one config and for benchmarks.
+            strategies on one config and for benchmarks; others have their defaults there.
         no_weight_decay: names of its parameters that AdamW must not decay.
         supervises_objectness: whether objectness learns from a label of its own
             (``MODEL.POINT_HEAD.OBJECTNESS explicit``), and the strategy takes it as given.
