@@ -130,6 +130,27 @@ def test_only_the_wanted_classes_are_written(project):
     assert {x["category_id"] for x in read(project, "detections.json")} == {4}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "threshold"),
+    [
+        ((), 0.3),
+        (("MODEL.POINT_HEAD.SCORE_THRESH_TEST", "0.7"), 0.7),
+        (("MODEL.POINT_HEAD.SCORE_THRESH_TEST=0.7", "--score-threshold", "0.6"), 0.6),
+    ],
+)
+def test_the_score_threshold_is_that_of_the_argument_or_option(
+    project, monkeypatch, arguments, threshold
+):
+    loaded = []
+    load = runs.load_detector
+    monkeypatch.setattr(
+        runs, "load_detector", lambda *args, **kw: loaded.append(load(*args, **kw)) or loaded[0]
+    )
+    base = ("--config-file", project / "detector.yaml", "--output", project / "out")
+    assert main(["predict", *map(str, (project / "images/a.png", *base, *arguments))]) == 0
+    assert loaded[0].model.test_score_thresh == threshold
+
+
 def test_nothing_is_written_below_the_score_threshold(project):
     assert predict(project, project / "images/a.png", "--score-threshold", 1) == 0
     assert read(project, "detections.json") == []

@@ -1,4 +1,4 @@
-"""Detect objects in images, videos and camera pictures.
+"""Detect objects in images, videos and cameras.
 
     autoassign predict --weights output/mine/model_best.pth FOLDER 'more/**/*.jpg' --output DIR
     autoassign predict --config-file FILE --weights FILE clip.mp4 --classes person dog --output DIR
@@ -27,6 +27,8 @@ from .endings import INTERRUPTED
 
 __all__ = ["add_arguments", "run"]
 
+_SCORE_THRESHOLD_KEY = "MODEL.POINT_HEAD.SCORE_THRESH_TEST"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``autoassign predict``."""
@@ -39,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--score-threshold",
         type=number_type(float, 0, 1),
-        default=0.3,
         metavar="S",
-        help="minimum score of detections that are drawn and written (default 0.3)",
+        help="minimum score of detections that are drawn and written (default 0.3, or "
+        f"{_SCORE_THRESHOLD_KEY} if it is given as KEY VALUE)",
     )
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="detect only these classes")
     parser.add_argument(
@@ -66,12 +68,10 @@ def run(args: argparse.Namespace) -> int:
     sources = find_sources(args.inputs)
     class_names = _read_lines(args.class_names)
     output = _make_output_folder(args.output)  # before loading weights, which may be a download
-    detector = load_detector(
-        args.config_file,
-        args.weights,
-        [*args.opts, "MODEL.POINT_HEAD.SCORE_THRESH_TEST", args.score_threshold],
-        class_names=class_names,
-    )
+    opts = [_SCORE_THRESHOLD_KEY, 0.3, *args.opts]  # later ones override earlier ones
+    if args.score_threshold is not None:
+        opts += [_SCORE_THRESHOLD_KEY, args.score_threshold]
+    detector = load_detector(args.config_file, args.weights, opts, class_names=class_names)
     predictor = Predictor(detector, batch_size=args.batch_size, classes=args.classes)
     runner = Runner(predictor, output, max_frames=args.frames)
     status = 0
