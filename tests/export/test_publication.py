@@ -27,10 +27,18 @@ def training(tmp_path: Path) -> Path:
     (folder / "config.yaml").write_text(cfg.dump())
     names = [*CLASS_NAMES[:4], "elk|<b>"]
     description = CheckpointDescription(__version__, cfg.dump(), names, IDS)
-    for name, seed in (("model_best", 0), ("model_final", 1)):
+    for name, seed, iteration in (
+        ("model_best", 0, 499),
+        ("model_0000749", 2, 749),
+        ("model_final", 1, 999),
+    ):
         checkpoint = {
             "model": narrow_model(seed=seed).state_dict(),
-            "trainer": {"iteration": 9, "_trainer": {"optimizer": {"state": torch.zeros(1000)}}},
+            "iteration": iteration,
+            "trainer": {
+                "iteration": iteration,
+                "_trainer": {"optimizer": {"state": torch.zeros(1000)}},
+            },
             **description.to_checkpoint(),
         }
         torch.save(checkpoint, folder / f"{name}.pth")
@@ -80,6 +88,16 @@ def test_the_card_has_the_metrics_of_these_weights(training, tmp_path):
     final = Publication.read(training / "model_final.pth")
     assert final.iterations == 1000
     assert final.metrics["AP"] == 40.0
+
+
+def test_weights_that_were_not_evaluated_have_no_metrics(training, tmp_path):
+    between = Publication.read(training / "model_0000749.pth")
+    assert between.metrics == {}
+    # Others under the name of the best ones, as a second training in the folder leaves them.
+    (training / "model_0000749.pth").replace(training / "model_best.pth")
+    assert Publication.read(training).metrics == {}
+    card = publish(Publication.read(training), tmp_path / "out")[1].read_text()
+    assert "Average precision" not in card
 
 
 def test_weights_alone_have_a_card_without_metrics(training, tmp_path):

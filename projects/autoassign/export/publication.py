@@ -1,4 +1,4 @@
-"""Weights to give away: stripped, described, named by their hash, with a model card."""
+"""Publish a model: its weights stripped, described, named by their hash, with a model card."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Publication:
         detector: with the weights; those of a training with MODEL.EMA are the averaged ones.
         name: what the files are called.
         metrics: "AP", "AP50", "AP-cat", ... in percent, of these weights; may be empty.
-        iterations: after how many iterations these were measured.
+        iterations: after how many iterations these were measured; 0 if that is not known.
         pictures: files to show.
         source: what the weights were converted from; "" if they were trained here.
     """
@@ -50,7 +50,8 @@ class Publication:
 
         Args:
             source: the folder of a training, whose best weights are taken, or a weight file; the
-                metrics and pictures are those beside it.
+                metrics are those that metrics.json beside it has of the iteration in the file,
+                the pictures those beside it.
             name: what the files are to be called; None: as the folder.
 
         Raises:
@@ -68,7 +69,8 @@ class Publication:
                 raise FileNotFoundError(f"{source} has no weights to publish")
             weights = found
         detector = load_detector(None, str(weights), strictness=Strictness.EXPLANATION)
-        metrics, iterations = _metrics_of(run, weights.name)
+        checkpoint = read_weight_file(weights)
+        metrics, iterations = _metrics_of(run, checkpoint)
         pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
         return cls(
             detector=detector,
@@ -76,7 +78,7 @@ class Publication:
             metrics=metrics,
             iterations=iterations,
             pictures=pictures if run else (),
-            source=str(read_weight_file(weights).get("source", "")),
+            source=str(checkpoint.get("source", "")),
         )
 
 
@@ -116,15 +118,15 @@ def _is_training(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and (folder / "metrics.json").is_file()
 
 
-def _metrics_of(run: TrainedRun | None, weights: str) -> tuple[Mapping[str, float], int]:
-    """The metrics of the best evaluation for the best weights, of the last one for others."""
-    if run is None or not run.evaluations:
+def _metrics_of(
+    run: TrainedRun | None, checkpoint: Mapping[str, Any]
+) -> tuple[Mapping[str, float], int]:
+    """The metrics of the evaluation after the checkpoint's iteration, if there was one."""
+    iteration = checkpoint.get("iteration")
+    if run is None or type(iteration) is not int:
         return {}, 0
-    iterations = max(run.evaluations)
-    if weights == _BEST:
-        name = run.cfg.TEST.BEST_METRIC.rpartition("/")[2]
-        iterations = max(run.evaluations, key=lambda done: run.evaluations[done].get(name, 0.0))
-    return run.evaluations[iterations], iterations
+    iterations = run.iterations_done({"iteration": iteration})
+    return run.evaluations.get(iterations, {}), iterations
 
 
 def _checkpoint(publication: Publication) -> dict[str, Any]:
