@@ -2,13 +2,17 @@ import math
 
 import pytest
 import torch
+from detectors import assert_same
+from detectron2.data.transforms import NoOpTransform
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from detectron2.utils.events import EventStorage
 from narrow_model import image_input, narrow_model, total
 from torch import Tensor, nn
 
-from autoassign.modeling import Predictions
+from autoassign.export.module import DenseModule
+from autoassign.modeling import PointDetectorWithTTA, Predictions, predict
+from autoassign.modeling.assignment import FCOS
 from autoassign.modeling.detector import PointDetector
 
 LOSSES = {"loss_pos", "loss_neg", "loss_center"}
@@ -163,6 +167,33 @@ def test_the_losses_are_float32_under_autocast():
         assert loss.dtype == torch.float32, name
         assert loss.item() == pytest.approx(expected[name].item(), rel=0.05), name
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+class FeatureScores(FCOS):
+    """Its scores are made of the features alone."""
+
+    needs_features = True
+
+    def scores(self, predictions: Predictions) -> Tensor:
+        values = [x.mean(dim=1).flatten(1) for x in predictions.features]
+        return torch.cat(values, dim=1).sigmoid()[..., None].expand_as(predictions.cls_logits)
+
+
+@torch.no_grad()
+def test_scores_may_be_made_of_the_features():
+    model = narrow_model("MODEL.LABEL_ASSIGNMENT.NAME", "FCOS").eval()
+    model.label_assignment = FeatureScores()
+    item = image_input(*TWO_OBJECTS)
+    [found] = model([item])
+    assert len(found["instances"]) > 0
+    predictions, _ = predict(model, item)
+    tta = PointDetectorWithTTA(
+        model=model, tta_mapper=lambda x: [{**x, "transforms": NoOpTransform()}]
+    )
+    assert_same(tta([item])[0]["instances"], found["instances"])
+    _, scores = DenseModule(model)(item["image"][None].float())
+    expected = model.label_assignment.scores(predictions)
+    torch.testing.assert_close(scores, expected)
 
 
 class RecordingAssignment(nn.Module):

@@ -59,13 +59,12 @@ class DenseModule(nn.Module):
         height, width = images.shape[2:]
         step = self.size_divisibility
         images = F.pad(images, (0, -width % step, 0, -height % step)).to(self.dtype)
-        pyramid = model.backbone(images)
-        features = [pyramid[name] for name in model.head_in_features]
+        features, predictions = model.predict(images)
         levels = [
             _locations(feature, stride, model.location_offset)
             for feature, stride in zip(features, model.head.strides, strict=True)
         ]
-        return model.head(features), levels
+        return predictions, levels
 
 
 class DetectionModule(DenseModule):

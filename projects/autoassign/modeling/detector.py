@@ -127,11 +127,7 @@ class PointDetector(DenseDetector):
     ) -> dict[str, Tensor]:
         """Named losses of the label assignment; its statistics go to the event storage."""
         storage = get_event_storage() if has_event_storage() else None
-        predictions = replace(
-            predictions,
-            features=tuple(features) if self.label_assignment.needs_features else (),
-            iteration=storage.iter if storage else 0,
-        )
+        predictions = self._complete(features, predictions)
         gt = GroundTruth.from_instances(gt_instances)
         # Logarithms of probabilities need float32, whatever the convolutions ran in.
         with torch.autocast(self.device.type, enabled=False):
@@ -146,12 +142,38 @@ class PointDetector(DenseDetector):
         self, images: ImageList, features: list[Tensor], predictions: Predictions
     ) -> list[Instances]:
         """Detections of each image, in the coordinates of the network's input."""
+        predictions = self._complete(features, predictions)
         return [self.suppress(x) for x in self.candidates(images, features, predictions)]
+
+    def predict(self, images: Tensor) -> tuple[list[Tensor], Predictions]:
+        """The features of the head's levels, and all that the label assignment sees.
+
+        Args:
+            images: (N, 3, H, W), as :meth:`preprocess_image` returns them.
+        """
+        pyramid = self.backbone(images)
+        features = [pyramid[name] for name in self.head_in_features]
+        return features, self._complete(features, self.head(features))
+
+    def _complete(self, features: list[Tensor], predictions: Predictions) -> Predictions:
+        """Add what the head does not know: the features, if they are needed, and the iteration."""
+        in_training = self.training and has_event_storage()
+        return replace(
+            predictions,
+            features=tuple(features) if self.label_assignment.needs_features else (),
+            iteration=get_event_storage().iter if in_training else 0,
+        )
 
     def candidates(
         self, images: ImageList, features: list[Tensor], predictions: Predictions
     ) -> list[Instances]:
-        """What :meth:`suppress` chooses the detections of each image from."""
+        """What :meth:`suppress` chooses the detections of each image from.
+
+        Args:
+            images: the inputs.
+            features: of the head's levels.
+            predictions: as :meth:`predict` returns them.
+        """
         scores = self.label_assignment.scores(predictions)
         grid = self.grid(features)
         return [

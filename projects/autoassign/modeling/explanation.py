@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -194,11 +194,8 @@ def predict(model: PointDetector, batched_input: Mapping[str, Any]) -> tuple[Pre
     """The dense predictions for one image, as in evaluation, and their locations."""
     with evaluating(model):
         images = model.preprocess_image([dict(batched_input)])
-        features = model.backbone(images.tensor)
-        levels: list[Tensor] = [features[name] for name in model.head_in_features]
-        predictions = model.head(levels)
-    needed = tuple(levels) if model.label_assignment.needs_features else ()
-    return replace(predictions, features=needed), model.grid(levels)
+        features, predictions = model.predict(images.tensor)
+    return predictions, model.grid(features)
 
 
 def rgb_image(image: Tensor, input_format: str) -> np.ndarray:

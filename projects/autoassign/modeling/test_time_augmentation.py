@@ -88,11 +88,8 @@ class PointDetectorWithTTA(nn.Module):
 
     def _candidates(self, view: dict[str, Any], image_size: tuple[int, int]) -> Instances:
         """The candidates of a view, in pixels of the original image."""
-        model = self.model
-        images = model.preprocess_image([view])
-        features = model.backbone(images.tensor)
-        features = [features[name] for name in model.head_in_features]
-        [candidates] = model.candidates(images, features, model.head(features))
+        images = self.model.preprocess_image([view])
+        [candidates] = self.model.candidates(images, *self.model.predict(images.tensor))
         boxes = candidates.pred_boxes.tensor
         original = view["transforms"].inverse().apply_box(boxes.cpu().numpy())
         return Instances(

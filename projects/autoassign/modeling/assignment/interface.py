@@ -48,7 +48,8 @@ class LabelAssignment(nn.Module, ABC):
 
     Attributes:
         extra_outputs: what the head is to predict besides classes, distances and objectness.
-        needs_features: whether :attr:`Predictions.features` are to be given.
+        needs_features: whether :attr:`Predictions.features` are to be given, in training and for
+            scores and explanations.
         head_options: values of ``MODEL.POINT_HEAD`` options that its recipe sets, for comparing
             strategies on one config and for benchmarks; others have their defaults there.
         no_weight_decay: names of its parameters that AdamW must not decay.
