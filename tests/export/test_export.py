@@ -79,7 +79,12 @@ def test_torchscript_finds_what_pytorch_finds(folder, shape):
 
 
 @pytest.mark.parametrize(
-    "options", [("MODEL.LABEL_ASSIGNMENT.NAME", "FCOS"), ("TEST.DETECTIONS_PER_IMAGE", 5)]
+    "options",
+    [
+        ("MODEL.LABEL_ASSIGNMENT.NAME", "FCOS"),
+        ("TEST.DETECTIONS_PER_IMAGE", 5),
+        ("MODEL.POINT_HEAD.TOPK_CANDIDATES_TEST", 7),
+    ],
 )
 def test_other_heads_and_limits(tmp_path, options):
     if options[-1] == "FCOS":

@@ -116,7 +116,7 @@ class DetectionModule(DenseModule):
         C is the same for every image, as a graph of tensors needs it: what is below the threshold
         has score 0 and index 0.
         """
-        topk = max(self.model.test_topk_candidates, self.model.max_detections_per_image)
+        topk = self.model.test_topk_candidates
         num_classes = scores.shape[2]
         kept_scores, kept_index = [], []
         start = 0
@@ -128,7 +128,11 @@ class DetectionModule(DenseModule):
             kept_scores.append(level_scores)
             kept_index.append(torch.where(level_scores > 0, index + start * num_classes, 0))
             start = start + length
-        return torch.cat(kept_scores, 1), torch.cat(kept_index, 1)
+        # The detections are chosen from no fewer than there are places for.
+        missing = max(0, self.model.max_detections_per_image - topk * len(lengths))
+        return F.pad(torch.cat(kept_scores, 1), (0, missing)), F.pad(
+            torch.cat(kept_index, 1), (0, missing)
+        )
 
 
 def _locations(feature: Tensor, stride: int, offset: float) -> Tensor:
