@@ -221,3 +221,10 @@ def test_boxes_relative_to_anchors_are_those_of_detectron2():
     expected = Box2BoxTransform(weights=(10, 10, 5, 5)).apply_deltas(raw, anchors)
     boxes = decode(predictions.ltrb[0], grid.locations)
     torch.testing.assert_close(boxes, expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("names", [["cls"], ["obj"], ["ctr", "ctr"]])
+@pytest.mark.parametrize("objectness", ["none", "implicit"])
+def test_an_extra_output_replaces_no_other(names, objectness):
+    with pytest.raises(ValueError, match=f"extra output '{names[-1]}': the name is taken"):
+        head(extra_outputs=[ExtraOutput(name) for name in names], objectness=objectness)

@@ -70,7 +70,7 @@ class PointHead(nn.Module):
             box_activation: "relu", "exp" or "anchor".
             objectness: "none", or a logit that a target supervises ("explicit") or that none
                 does ("implicit").
-            extra_outputs: what the label assignment asks for besides.
+            extra_outputs: what else the label assignment asks for.
 
         Raises:
             ValueError: an option has a value that is not allowed.
@@ -91,6 +91,7 @@ class PointHead(nn.Module):
         self.box_pred = nn.Conv2d(channels, 4, 3, padding=1)
         self.obj_score = nn.Conv2d(channels, 1, 3, padding=1) if objectness != "none" else None
         self.extra_names = tuple(output.name for output in extra_outputs)
+        _check_extra_names(self.extra_names)
         for output in extra_outputs:
             layer = nn.Conv2d(channels, output.channels, 3, padding=1)
             self.add_module(f"{output.name}_score", layer)
@@ -177,6 +178,15 @@ def _check_numbers(num_classes: int, prior_prob: float, norm: str, channels: int
             f"MODEL.POINT_HEAD.NORM 'GN' has 32 groups; MODEL.FPN.OUT_CHANNELS {channels} "
             "is not a multiple of 32"
         )
+
+
+def _check_extra_names(names: Sequence[str]) -> None:
+    for i, name in enumerate(names):
+        if name in ("cls", "obj", *names[:i]):
+            raise ValueError(
+                f"the label assignment has an extra output {name!r}: the name is taken by "
+                "another output of the head"
+            )
 
 
 def _check_num_convs(num_convs: int, deformable_last_conv: bool) -> None:
