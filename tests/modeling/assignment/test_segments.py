@@ -56,3 +56,9 @@ def test_minus_infinity_is_a_value(k):
     values = torch.tensor([-torch.inf, 1.0, -torch.inf])
     is_kept = segment_topk(values, torch.zeros(3).long(), k, ties=lambda i: i)
     assert is_kept.tolist() == [k > 1, True, k > 1]
+
+
+def test_a_segment_in_two_parts_is_refused():
+    values, segments = torch.arange(4.0), torch.tensor([0, 1, 0, 1])
+    with pytest.raises(ValueError, match="do not follow one another"):
+        segment_topk(values, segments, 1, ties=lambda i: i)

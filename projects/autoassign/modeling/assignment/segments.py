@@ -1,6 +1,7 @@
 """Reductions over segments: values that share an object, a location or an image.
 
-A segment is named by an index for each value; segments need not be contiguous.
+A segment is named by an index for each value; segments need not be contiguous, except for
+:func:`segment_topk`.
 """
 
 from __future__ import annotations
@@ -94,17 +95,25 @@ def segment_topk(
         k: a number, or one for each segment.
         ties: what breaks ties, given (Q,) indices of values: of equal values the one with the
             least counts as greater, and of those the first.
+
+    Raises:
+        ValueError: other values lie between those of a segment.
     """
     is_kept = torch.zeros_like(segments, dtype=torch.bool)
     if len(values) == 0:
         return is_kept
     present, row, counts = segments.unique_consecutive(return_inverse=True, return_counts=True)
     k = k[present] if isinstance(k, Tensor) else torch.full_like(present, k)
+    num_repeated = (present.sort().values.diff() == 0).sum()
+    # Copied together, because the host waits for a GPU at each copy.
+    longest, greatest_k, num_repeated = torch.stack((counts.max(), k.max(), num_repeated)).tolist()
+    if num_repeated:
+        raise ValueError("the values of a segment do not follow one another")
     # What is less than the k-th value of its row need not be sorted.
     place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-    matrix = values.new_full((len(counts), int(counts.max())), -torch.inf)
+    matrix = values.new_full((len(counts), longest), -torch.inf)
     matrix[row, place] = values
-    greatest = matrix.topk(min(max(1, int(k.max())), matrix.shape[1]), dim=1).values
+    greatest = matrix.topk(min(max(1, greatest_k), longest), dim=1).values
     least = greatest.gather(1, (k - 1).clamp(0, greatest.shape[1] - 1)[:, None]).squeeze(1)
     index = (values >= least[row]).nonzero().squeeze(1)
     rank = segment_rank(values[index], row[index], len(counts), ties=ties(index))
