@@ -45,6 +45,16 @@ def test_no_image_changes_sides_when_others_are_added_or_removed():
     assert chosen_names(more) & images.keys() == chosen_names(images)
 
 
+def test_only_an_image_that_a_class_needs_on_its_side_changes_sides_when_others_are_added():
+    # Of these names and this seed, image 0 is for validation only while its class has no other.
+    few, more = many(3, "", [0]), many(8, "", [0])
+    assert chosen_names(few, seed=2) == {"/0.jpg"}
+    assert "/0.jpg" not in chosen_names(more, seed=2)
+    # Without a class that lacks a side, the same images stay.
+    with_others = {**many(3, "", []), **many(100, "a", [0])}
+    assert chosen_names(with_others, seed=2) & few.keys() == chosen_names(more, seed=2) & few.keys()
+
+
 def test_the_choice_follows_the_seed_and_not_the_order():
     images = many(100, "a", [0])
     assert chosen_names(images) == chosen_names(dict(reversed(images.items())))

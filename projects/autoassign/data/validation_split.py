@@ -19,10 +19,12 @@ def choose_validation_images(
     """Choose images for validation by their names.
 
     A hash of seed and path gives each image a number between 0 and 1, and images below the fraction
-    are for validation. So the choice is the same on every machine, and no image changes sides when
-    others are added. It holds about the fraction of each class. If all images of a class are on
-    one side, and it has two or more, the one whose number is nearest to the fraction changes
-    sides, rarest class first. Only such an image may change again when its class gets more images.
+    are for validation. So the choice is the same on every machine, holds about the fraction of
+    each class, and does not change when images are added.
+
+    The exception are classes of two or more images that would all be on one side. So that both
+    sides have one, the image whose number is nearest to the fraction is moved, rarest class first.
+    When images are added to such a class, a moved image may come back, and another may be moved.
 
     Args:
         table: the images and their objects.
