@@ -31,6 +31,17 @@ from autoassign.config import ALLOWED_VALUES, check_values
         ("MODEL.PIXEL_STD", [1.0, 0.0, 1.0]),
         ("TEST.DETECTIONS_PER_IMAGE", -1),
         ("TEST.EVAL_PERIOD", -1),
+        ("MODEL.PIXEL_MEAN", [1.0]),
+        ("MODEL.KEYPOINT_ON", True),
+        ("MODEL.FPN.FUSE_TYPE", "max"),
+        ("SOLVER.STEPS", (5, 3)),
+        ("SOLVER.STEPS", (-1,)),
+        ("SOLVER.STEPS", ("a",)),
+        ("SOLVER.STEPS", (0.5,)),
+        ("TEST.EXPECTED_RESULTS", [1]),
+        ("INPUT.FORMAT", "L"),
+        ("INPUT.CROP.TYPE", "center"),
+        ("INPUT.CROP.SIZE", [0.5, -1]),
         ("INPUT.MIN_SIZE_TRAIN", ()),
         ("INPUT.MIN_SIZE_TRAIN", (640, 0)),
         ("INPUT.MIN_SIZE_TRAIN", (640, "800")),
@@ -45,6 +56,22 @@ def test_a_value_that_makes_no_sense_is_named_with_what_is_allowed(key, value):
     with pytest.raises(ValueError, match="it must be") as error:
         check_values(cfg)
     assert str(error.value) == f"{key} is {value!r}; it must be {ALLOWED_VALUES[key].text}"
+
+
+def test_range_sampling_needs_two_sizes():
+    options = ("INPUT.MIN_SIZE_TRAIN", (96, 97, 98), "INPUT.MIN_SIZE_TRAIN_SAMPLING", "range")
+    with pytest.raises(
+        ValueError, match=r"INPUT\.MIN_SIZE_TRAIN is \(96, 97, 98\); it must be two"
+    ):
+        check_values(narrow_cfg(*options))
+
+
+def test_a_relative_crop_is_no_larger_than_the_image():
+    check_values(narrow_cfg("INPUT.CROP.SIZE", [384, 600], "INPUT.CROP.TYPE", "absolute"))
+    with pytest.raises(
+        ValueError, match=r"INPUT\.CROP\.SIZE is \[384, 600\]; it must be at most 1"
+    ):
+        check_values(narrow_cfg("INPUT.CROP.SIZE", [384, 600]))
 
 
 @pytest.mark.parametrize(

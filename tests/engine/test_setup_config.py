@@ -70,9 +70,10 @@ def test_a_config_file_that_is_no_mapping_is_named(tmp_path, text):
         load_config(str(path), [])
 
 
-def test_without_cuda_mixed_precision_is_left_out(shapes, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    options = ("MODEL.DEVICE", "cuda", "SOLVER.AMP.ENABLED", True)
+@pytest.mark.parametrize(("device", "has_cuda"), [("cuda", False), ("cpu", True)])
+def test_without_cuda_mixed_precision_is_left_out(shapes, tmp_path, monkeypatch, device, has_cuda):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    options = ("MODEL.DEVICE", device, "SOLVER.AMP.ENABLED", True)
     assert not set_up(parse(shapes, tmp_path / "out", *options)).SOLVER.AMP.ENABLED
 
 

@@ -13,7 +13,9 @@ import argparse
 from . import train
 from .arguments import add_launch_arguments, add_model_arguments, add_options_argument
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["NEEDS_ARGUMENTS", "add_arguments", "run"]
+
+NEEDS_ARGUMENTS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,13 +15,25 @@ def _each(rule: Rule, text: str) -> Rule:
     return Rule(lambda x: len(x) > 0 and all(map(rule.holds, x)), text)
 
 
+def _three(rule: Rule, text: str) -> Rule:
+    return Rule(lambda x: len(x) == 3 and all(map(rule.holds, x)), text)
+
+
 _below_1 = Rule(lambda x: 0 <= x < 1, "at least 0 and less than 1")
 _finite = Rule(lambda x: -inf < x < inf, "a finite number")
 
+
+def _is_iteration(x: object) -> bool:
+    return isinstance(x, int) and x >= 0
+
+
 # The options of label assignments stand in their own files.
 ALLOWED_VALUES = {
-    "MODEL.PIXEL_MEAN": _each(_finite, "finite numbers"),
-    "MODEL.PIXEL_STD": _each(above(0), "numbers greater than 0"),
+    "MODEL.KEYPOINT_ON": one_of(False),
+    "MODEL.LOAD_PROPOSALS": one_of(False),
+    "MODEL.PIXEL_MEAN": _three(_finite, "three finite numbers"),
+    "MODEL.PIXEL_STD": _three(above(0), "three numbers greater than 0"),
+    "MODEL.FPN.FUSE_TYPE": one_of("sum", "avg"),
     "MODEL.FPN.OUT_CHANNELS": at_least(1),
     "MODEL.POINT_HEAD.NUM_CLASSES": at_least(0),
     "MODEL.POINT_HEAD.NUM_CONVS": at_least(0),
@@ -34,6 +46,11 @@ ALLOWED_VALUES = {
     "MODEL.POINT_HEAD.TOPK_CANDIDATES_TEST": at_least(1),
     "MODEL.POINT_HEAD.NMS_THRESH_TEST": between(0, 1),
     "MODEL.EMA.DECAY": inside(0, 1),
+    "INPUT.FORMAT": one_of("BGR", "RGB"),
+    "INPUT.CROP.TYPE": one_of("relative_range", "relative", "absolute", "absolute_range"),
+    "INPUT.CROP.SIZE": Rule(
+        lambda x: len(x) == 2 and all(map(above(0).holds, x)), "two numbers greater than 0"
+    ),
     "INPUT.MIN_SIZE_TRAIN": _each(at_least(1), "sizes of at least 1"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": one_of("choice", "range"),
     "INPUT.MAX_SIZE_TRAIN": at_least(1),
@@ -46,7 +63,7 @@ ALLOWED_VALUES = {
         "(), or the least and the greatest factor",
     ),
     "DATASETS.CUSTOM.VAL_FRACTION": _below_1,
-    "DATALOADER.NUM_WORKERS": at_least(0),
+    "DATALOADER.NUM_WORKERS": between(0, 1000),
     "DATALOADER.REPEAT_THRESHOLD": at_least(0),
     "SOLVER.OPTIMIZER": one_of("SGD", "ADAMW"),
     "SOLVER.ACCUMULATE_STEPS": at_least(1),
@@ -56,7 +73,7 @@ ALLOWED_VALUES = {
     "SOLVER.MOMENTUM": _below_1,
     "SOLVER.BASE_LR": above(0),
     "SOLVER.BASE_LR_END": at_least(0),
-    "SOLVER.BIAS_LR_FACTOR": at_least(0),
+    "SOLVER.BIAS_LR_FACTOR": between(0, 1000),
     "SOLVER.BIAS_RULE": one_of("detectron2", "mmdetection"),
     "SOLVER.WEIGHT_DECAY": at_least(0),
     "SOLVER.WEIGHT_DECAY_NORM": at_least(0),
@@ -66,6 +83,10 @@ ALLOWED_VALUES = {
     "SOLVER.CLIP_GRADIENTS.NORM_TYPE": Rule(lambda x: x > 0, "greater than 0, or inf"),
     "SOLVER.LR_SCHEDULER_NAME": one_of(
         "WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"
+    ),
+    "SOLVER.STEPS": Rule(
+        lambda x: isinstance(x, tuple) and all(map(_is_iteration, x)) and list(x) == sorted(x),
+        "iterations in ascending order",
     ),
     "SOLVER.GAMMA": above(0),
     "SOLVER.WARMUP_FACTOR": between(0, 1),
@@ -81,6 +102,10 @@ ALLOWED_VALUES = {
     "TEST.DETECTIONS_PER_IMAGE": at_least(1),
     "TEST.EVAL_PERIOD": at_least(0),  # 0: after the last iteration only
     "TEST.PRECISE_BN.NUM_ITER": at_least(1),
+    "TEST.EXPECTED_RESULTS": Rule(
+        lambda x: isinstance(x, list) and all(len(row) == 4 for row in x),
+        "rows of task, metric, value and tolerance",
+    ),
     "TEST.EVOLUTION.PERIOD": at_least(1),
     "TEST.EVOLUTION.NUM_OBJECTS": at_least(1),
     "SEED": Rule(lambda x: x < 2**31, "less than 2³¹"),  # negative: a random one
@@ -94,3 +119,14 @@ def check_values(cfg: CfgNode) -> None:
         ValueError: a value is not allowed; option, value and allowed values are named.
     """
     check_options(cfg, ALLOWED_VALUES)
+    source = cfg.INPUT
+    if source.MIN_SIZE_TRAIN_SAMPLING == "range" and len(source.MIN_SIZE_TRAIN) != 2:
+        raise ValueError(
+            f"INPUT.MIN_SIZE_TRAIN is {source.MIN_SIZE_TRAIN!r}; it must be two sizes where "
+            "INPUT.MIN_SIZE_TRAIN_SAMPLING is range"
+        )
+    if source.CROP.TYPE.startswith("relative") and max(source.CROP.SIZE) > 1:
+        raise ValueError(
+            f"INPUT.CROP.SIZE is {source.CROP.SIZE!r}; it must be at most 1 where INPUT.CROP.TYPE "
+            f"is {source.CROP.TYPE}"
+        )

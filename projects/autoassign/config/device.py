@@ -7,7 +7,7 @@ __all__ = ["use_cpu_without_cuda"]
 
 
 def use_cpu_without_cuda(cfg: CfgNode) -> bool:
-    """Replace a CUDA device by the CPU where torch has no CUDA.
+    """Replace a CUDA device by the CPU where torch has no CUDA; off CUDA, AMP is switched off.
 
     Returns:
         Whether the device was replaced.
@@ -22,9 +22,11 @@ def use_cpu_without_cuda(cfg: CfgNode) -> bool:
             f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}; it must be a torch device, such as cpu, cuda "
             "or cuda:1"
         ) from error
-    if not cfg.MODEL.DEVICE.startswith("cuda") or torch.cuda.is_available():
+    is_cuda = cfg.MODEL.DEVICE.startswith("cuda")
+    if is_cuda and torch.cuda.is_available():
         return False
-    cfg.MODEL.DEVICE = "cpu"
     # detectron2 has mixed precision on CUDA only.
     cfg.SOLVER.AMP.ENABLED = False
-    return True
+    if is_cuda:
+        cfg.MODEL.DEVICE = "cpu"
+    return is_cuda

@@ -1,5 +1,6 @@
 """Where the project's config files are, in a checkout and in an installed wheel."""
 
+import difflib
 import os
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def get_config_file(config_path: str) -> str:
         The path of that file, to be given to ``cfg.merge_from_file``.
 
     Raises:
-        FileNotFoundError: there is no such config; the message lists those there are.
+        FileNotFoundError: there is no such config; the message has the nearest names.
     """
     folder = next((folder for folder in _CONFIG_FOLDERS if folder.is_dir()), None)
     if folder is None:
@@ -31,10 +32,12 @@ def get_config_file(config_path: str) -> str:
         )
     file = folder / config_path
     if not file.is_file():
-        files = [*folder.rglob("*.yaml"), *folder.glob("lazy/*.py")]
-        available = sorted(str(path.relative_to(folder)) for path in files)
+        paths = [*folder.rglob("*.yaml"), *folder.glob("lazy/*.py")]
+        shipped = [path.relative_to(folder).as_posix() for path in paths]
+        nearest = difflib.get_close_matches(config_path, shipped, n=3, cutoff=0)
         raise FileNotFoundError(
-            f"no config {config_path!r} in {folder}; available: {', '.join(available) or 'none'}"
+            f"{config_path} is neither a file nor a config of {folder}, where the nearest names "
+            f"are {', '.join(nearest)}"
         )
     return str(file)
 

@@ -119,7 +119,7 @@ class _ConfigFile(CfgNode):
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
     """What is wrong and where, in one line; the place names the file, which may be a _BASE_."""
-    problem = getattr(error, "problem", None) or str(error)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
     mark = getattr(error, "problem_mark", None)
     place = f" ({mark.name}, line {mark.line + 1})" if mark is not None else ""
     return f"it is not plain YAML: {problem}{place}"

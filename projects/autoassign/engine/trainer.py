@@ -32,7 +32,7 @@ from ..data import (
     derive_seed,
 )
 from ..evaluation import build_evaluator
-from ..runs import evaluation_folder, repair_metrics
+from ..runs import evaluation_folder, explaining_build_errors, repair_metrics
 from .accumulation import build_train_step
 from .console import ProgressReport, printing_to_log, show_evaluation
 from .evolution_hook import EvolutionRecorder
@@ -273,6 +273,16 @@ class Trainer(DefaultTrainer):
         """See :meth:`detectron2.engine.DefaultTrainer.test`; nothing is printed."""
         with printing_to_log():
             return super().test(cfg, model, evaluators)
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """See :meth:`detectron2.engine.DefaultTrainer.build_model`.
+
+        Raises:
+            ValueError: the options do not make a model.
+        """
+        with explaining_build_errors():
+            return super().build_model(cfg)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:

@@ -13,7 +13,6 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
-from ..config import check_options, one_of
 from ..runs import LoadedDetector, load_detector_from_config
 
 __all__ = ["Predictor"]
@@ -73,7 +72,6 @@ class Predictor:
             detector = cfg
         else:
             detector = load_detector_from_config(cfg, class_names=class_names)
-        check_options(detector.cfg, {"INPUT.FORMAT": one_of("BGR", "RGB")})
         self.batch_size = batch_size
         self.metadata = detector.metadata
         self.model = detector.model

@@ -3,6 +3,7 @@
 from .class_names import class_metadata
 from .detector import (
     LoadedDetector,
+    explaining_build_errors,
     load_detector,
     load_detector_from_config,
     load_trained_config,
@@ -28,6 +29,7 @@ __all__ = [
     "class_metadata",
     "evaluation_folder",
     "evolution_folder",
+    "explaining_build_errors",
     "iterations_done",
     "load_detector",
     "load_detector_from_config",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,28 @@ from ..config import (
 from ..modeling import PointDetector
 from .class_names import class_metadata
 
-__all__ = ["LoadedDetector", "load_detector", "load_detector_from_config", "load_trained_config"]
+__all__ = [
+    "LoadedDetector",
+    "explaining_build_errors",
+    "load_detector",
+    "load_detector_from_config",
+    "load_trained_config",
+]
 
 logger = logging.getLogger(__name__)
 
 # What detectron2 and torch raise for a model that cannot be built, besides ValueError.
 _BUILD_ERRORS = (AssertionError, ImportError, LookupError, RuntimeError, TypeError)
+
+
+@contextmanager
+def explaining_build_errors() -> Iterator[None]:
+    """A context in which what detectron2 raises while it builds a model becomes a ValueError."""
+    try:
+        yield
+    except _BUILD_ERRORS as error:
+        message = str(error) or type(error).__name__
+        raise ValueError(f"the detector of the config cannot be built: {message}") from error
 
 
 @dataclass(frozen=True)
@@ -190,10 +207,8 @@ def _build(
         class_names,
         description=_description(weights, checkpoint),
     )
-    try:
+    with explaining_build_errors():
         model = build_model(cfg).eval()
-    except _BUILD_ERRORS as error:
-        raise ValueError(f"the detector of the config cannot be built: {error}") from error
     try:
         PointCheckpointer(model, strictness=strictness).load_model(checkpoint)
     except (RuntimeError, ValueError) as error:  # RuntimeError: a tensor that cannot be copied
