@@ -53,9 +53,11 @@ def damaged_tree(value: Any, rng: random.Random) -> Any:
         elif change == 1 and isinstance(owner, list):
             owner.insert(rng.randint(0, len(owner)), copy.deepcopy(owner[key]))
         elif change == 2 and isinstance(owner, dict):
-            owner[rng.choice(("id", "ignore", "iscrowd", "segmentation", "x"))] = rng.choice(VALUES)
+            key = rng.choice(("id", "ignore", "iscrowd", "segmentation", "x"))
+            owner[key] = copy.deepcopy(rng.choice(VALUES))
         else:
-            owner[key] = rng.choice(VALUES)
+            # A copy, which later changes may go into.
+            owner[key] = copy.deepcopy(rng.choice(VALUES))
     return value
 
 
