@@ -8,7 +8,7 @@ from .cleaning import CleaningReport, clean_boxes
 from .dataset_mapper import CheckedDatasetMapper
 from .datasets import register_builtin_datasets
 from .fast_mapper import FastDatasetMapper
-from .image_files import READ_ERRORS, read_image
+from .image_files import READ_ERRORS, image_size, read_image
 from .model_inputs import has_objects, map_record
 from .records import (
     choose_records,
@@ -48,6 +48,7 @@ __all__ = [
     "generate_shapes",
     "has_objects",
     "image_record",
+    "image_size",
     "load_dataset",
     "load_table",
     "map_record",

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..data import READ_ERRORS, read_image
+from ..data import READ_ERRORS, image_size, read_image
 
 __all__ = ["ImageFile", "Source", "UnreadableError", "Video", "find_sources"]
 
@@ -25,6 +25,8 @@ _IMAGES = _WRITABLE_IMAGES | {".gif"}
 _WRITABLE_VIDEOS = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4"))
 _VIDEOS = _WRITABLE_VIDEOS | {".mpeg", ".mpg", ".webm", ".wmv"}
 _CAMERA = "camera:"
+# Decoded and drawn, they take 2 GB of memory.
+_MAX_PIXELS = 64_000_000
 # JPEG files and matplotlib's canvases have no longer sides.
 _MAX_SIDE = 2**16 - 1
 
@@ -64,21 +66,22 @@ class ImageFile(Source):
         """The image, turned as its EXIF data says: (H, W, 3) uint8, BGR.
 
         Raises:
-            UnreadableError: it cannot be read, has more than 8 bits a channel, or is larger than
-                Pillow's ``Image.MAX_IMAGE_PIXELS`` (89 million pixels).
+            UnreadableError: it cannot be read, has more than 8 bits a channel, more than 64 million
+                pixels or a side longer than 65535.
         """
         self.check_regular_file()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                image = read_image(self.path)
-        except Image.DecompressionBombWarning as error:
-            raise UnreadableError(f"the image is too large: {error}") from error
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                height, width = image_size(self.path)
+            if height * width > _MAX_PIXELS or max(height, width) > _MAX_SIDE:
+                raise UnreadableError(
+                    f"the image is too large: {width} × {height}; at most {_MAX_PIXELS} pixels and "
+                    f"sides of {_MAX_SIDE} are read"
+                )
+            return read_image(self.path)
         except (*READ_ERRORS, ValueError) as error:  # ValueError: a PNG with oversized chunks
             raise UnreadableError(f"the image cannot be read: {error}") from error
-        if max(image.shape) > _MAX_SIDE:
-            raise UnreadableError(f"the image is too large: a side is longer than {_MAX_SIDE}")
-        return image
 
 
 class Video(Source):
