@@ -1,6 +1,7 @@
 """The command line as a whole: verbs, imports, errors."""
 
 import importlib
+import io
 import os
 import signal
 import subprocess
@@ -24,6 +25,15 @@ def run_python(code: str, *options: str, cwd: Path | None = None) -> str:
     return subprocess.run(
         command, env=env, cwd=cwd, check=True, capture_output=True, text=True
     ).stdout
+
+
+def test_letters_that_the_output_lacks_are_escaped(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    print("Stra\u00dfe.jpg", flush=True)
+    assert stream.buffer.getvalue().endswith(b"Stra\\xdfe.jpg\n")
 
 
 def test_no_help_imports_anything_heavy():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -56,6 +57,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "") -> int:
         SystemExit: with status 0 for ``--help``, else see :func:`~autoassign.cli.endings.explain`;
             with 2 if the arguments are wrong.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files and classes may have letters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     verb, words = _find_verb(list(sys.argv[1:] if argv is None else argv))
     module = importlib.import_module(f".{VERBS[verb][0]}", __package__)
     parser = argparse.ArgumentParser(
