@@ -118,10 +118,16 @@ def test_a_lazy_config_is_trained_resumed_and_evaluated_by_the_same_command(
 
     run("train.max_iter=1")
     assert (tmp_path / "model_0000000.pth").is_file()
+    with pytest.raises(SystemExit, match="2"):
+        run("train.max_iter=1")
+    assert "holds a training already" in capsys.readouterr().err
+    (tmp_path / "last_checkpoint").write_text("../elsewhere.pth")
     run("train.max_iter=2", "--resume")
     trained = [row["iteration"] for row in metrics(tmp_path) if "total_loss" in row]
     assert sorted(set(trained)) == [0, 1]
+    config = (tmp_path / "config.yaml").read_bytes()
     run("--eval-only", "train.init_checkpoint", str(tmp_path / "model_final.pth"))
+    assert (tmp_path / "config.yaml").read_bytes() == config
     assert "AP50" in capsys.readouterr().out
     # Classes come from the folder; other verbs need the YAML file of the same detector.
     weights = str(tmp_path / "model_final.pth")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +19,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from torch import nn
 
-from ..checkpoint import PointCheckpointer, Strictness
+from ..checkpoint import PointCheckpointer, Strictness, find_checkpoint
 from ..config import add_autoassign_config, find_config
 from ..data import register_custom_datasets
 from .console import printing_to_log, show_evaluation
 from .hooks import AveragedWeights
 from .optimizer import clip_full_model
+from .output_dir import lock_output_dir, refuse_to_overwrite
 from .train_step import FiniteAMPTrainer, FiniteTrainer
 
 __all__ = ["train_lazily"]
@@ -51,13 +53,15 @@ def train_lazily(args: argparse.Namespace) -> dict[str, Any] | None:
 
     Raises:
         ValueError: an override or ``custom`` is wrong, or the weights do not fit.
-        OSError: a file is missing.
+        FileExistsError: ``train.output_dir`` holds a training, and ``resume`` is False.
+        OSError: a file is missing, or another training is running in ``train.output_dir``.
     """
     config_file = find_config(args.config_file)
     cfg = LazyConfig.load(config_file)
     _override(cfg, args.opts)
     if cfg.train.device.startswith("cuda") and not torch.cuda.is_available():
         cfg.train.device, cfg.train.amp.enabled = "cpu", False
+    _prepare_output_dir(cfg.train, args)
     default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_file}))
     if "custom" in cfg:
         _use_custom_dataset(cfg)
@@ -89,6 +93,17 @@ def _override(cfg: DictConfig, opts: Sequence[str]) -> None:
         except (HydraException, KeyError) as error:
             reason = str(error.args[0]).splitlines()[0]
             raise ValueError(f"{key}={value} cannot be set: {reason}") from error
+
+
+def _prepare_output_dir(options: DictConfig, args: argparse.Namespace) -> None:
+    # Before default_setup, which writes config.yaml there.
+    if args.eval_only:
+        options.output_dir = os.path.join(options.output_dir, "evaluation")
+        return
+    if comm.is_main_process():
+        lock_output_dir(options.output_dir)
+    if not args.resume:
+        refuse_to_overwrite(options.output_dir)
 
 
 def _use_custom_dataset(cfg: DictConfig) -> None:
@@ -149,9 +164,12 @@ def _train(cfg: DictConfig, model: nn.Module, *, resume: bool) -> None:
             hooks.PeriodicWriter(writers, period=options.log_period),
         ]
     )
-    checkpointer.resume_or_load(options.init_checkpoint, resume=resume)
-    start_iter = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
-    trainer.train(start_iter, options.max_iter)
+    checkpoint = find_checkpoint(options.output_dir) if resume else None
+    if checkpoint is None:
+        checkpointer.load(options.init_checkpoint, checkpointables=[])
+    else:
+        checkpointer.load(checkpoint)
+    trainer.train(0 if checkpoint is None else trainer.iter + 1, options.max_iter)
 
 
 def _evaluate(cfg: DictConfig, model: nn.Module) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One training at a time in an output folder."""
+"""One training in an output folder."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import logging
 import os
 from typing import IO
 
+from ..checkpoint import find_checkpoint
 from ..config import remove_unfinished
 
-__all__ = ["lock_output_dir"]
+__all__ = ["lock_output_dir", "refuse_to_overwrite"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,3 +46,25 @@ def lock_output_dir(output_dir: str) -> None:
         logger.warning(f"{output_dir} cannot be locked ({error.strerror}): start one training only")
     _locks.append(file)
     remove_unfinished(output_dir)
+
+
+def refuse_to_overwrite(output_dir: str) -> None:
+    """
+    Raises:
+        FileExistsError: the folder holds a training, which a new one would overwrite.
+    """
+    checkpoint = find_checkpoint(output_dir)
+    if checkpoint is not None:
+        raise FileExistsError(
+            f"OUTPUT_DIR {output_dir} holds a training already (its last checkpoint is "
+            f"{os.path.basename(checkpoint)}). Give another OUTPUT_DIR, or --resume: it goes on "
+            "from that checkpoint with its weights, optimizer, schedule and iteration, and does "
+            "not read MODEL.WEIGHTS. To start from these weights anew, give another OUTPUT_DIR "
+            f"and MODEL.WEIGHTS {checkpoint}."
+        )
+    metrics = os.path.join(output_dir, "metrics.json")
+    if os.path.exists(metrics) and os.path.getsize(metrics):
+        raise FileExistsError(
+            f"OUTPUT_DIR {output_dir} holds the metrics of a training that ended before its first "
+            "checkpoint: there is nothing to --resume. Give another OUTPUT_DIR, or remove this one."
+        )

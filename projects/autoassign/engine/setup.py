@@ -25,7 +25,7 @@ from ..data import register_custom_datasets, resolve_num_classes
 from ..runs import check_weights_exist, load_trained_config
 from .console import set_up_logging
 from .hooks import best_metric
-from .output_dir import lock_output_dir
+from .output_dir import lock_output_dir, refuse_to_overwrite
 from .resuming import seed_of
 from .schedule import scale_to_batch_size
 
@@ -96,7 +96,7 @@ def _prepare_training(cfg: CfgNode, resume: bool) -> None:
     if comm.is_main_process():
         lock_output_dir(cfg.OUTPUT_DIR)
     if not resume:
-        _refuse_to_overwrite(cfg.OUTPUT_DIR)
+        refuse_to_overwrite(cfg.OUTPUT_DIR)
     set_up_logging(cfg.OUTPUT_DIR)
     checkpoint = find_checkpoint(cfg.OUTPUT_DIR) if resume else None
     if checkpoint is None:
@@ -123,21 +123,3 @@ def _load_config(args: argparse.Namespace, config_file: str) -> CfgNode:
     cfg = load_config(config_file, opts)
     follow_weights(cfg, set_options(config_file, opts))
     return cfg
-
-
-def _refuse_to_overwrite(output_dir: str) -> None:
-    checkpoint = find_checkpoint(output_dir)
-    if checkpoint is not None:
-        raise FileExistsError(
-            f"OUTPUT_DIR {output_dir} holds a training already (its last checkpoint is "
-            f"{os.path.basename(checkpoint)}). Give another OUTPUT_DIR, or --resume: it goes on "
-            "from that checkpoint with its weights, optimizer, schedule and iteration, and does "
-            "not read MODEL.WEIGHTS. To start from these weights anew, give another OUTPUT_DIR "
-            f"and MODEL.WEIGHTS {checkpoint}."
-        )
-    metrics = os.path.join(output_dir, "metrics.json")
-    if os.path.exists(metrics) and os.path.getsize(metrics):
-        raise FileExistsError(
-            f"OUTPUT_DIR {output_dir} holds the metrics of a training that ended before its first "
-            "checkpoint: there is nothing to --resume. Give another OUTPUT_DIR, or remove this one."
-        )
