@@ -30,9 +30,10 @@ def test_the_example_of_the_readme(tmp_path, monkeypatch):
     record = {"file_name": "a.jpg", "height": 96, "width": 128, "annotations": [box]}
     records = [{**record, "image_id": number} for number in range(2)]
     [code] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    start = "trainer = Trainer(cfg)"
+    start = "trainer = HeadTrainer(cfg)"
     assert start in code
     names = {"load_my_records": lambda: records}
     exec(code.replace(start, f"cfg.merge_from_list({list(SHORT)!r})\n{start}"), names)
+    assert not any(x.requires_grad for x in names["trainer"].model.backbone.parameters())
     assert isinstance(names["instances"], Instances)
     assert names["predictor"].metadata.thing_classes == ["cat", "dog"]
