@@ -34,6 +34,8 @@ from autoassign.config import ALLOWED_VALUES, check_values
         ("MODEL.PIXEL_MEAN", [1.0]),
         ("MODEL.KEYPOINT_ON", True),
         ("MODEL.FPN.FUSE_TYPE", "max"),
+        ("MODEL.FPN.NORM", "AffineBN"),
+        ("MODEL.RESNETS.STEM_OUT_CHANNELS", 0),
         ("SOLVER.STEPS", (5, 3)),
         ("SOLVER.STEPS", (-1,)),
         ("SOLVER.STEPS", ("a",)),

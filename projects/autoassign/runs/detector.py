@@ -52,7 +52,7 @@ def explaining_build_errors() -> Iterator[None]:
     try:
         yield
     except _BUILD_ERRORS as error:
-        message = str(error) or type(error).__name__
+        message = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"the detector of the config cannot be built: {message}") from error
 
 
