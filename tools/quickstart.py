@@ -12,10 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-from detectron2.data import MetadataCatalog
-from detectron2.data.datasets import load_coco_json
-
-from autoassign.analysis.figures import draw_prediction_grid, draw_training_curves
 from autoassign.cli import add_options_argument, parse_arguments
 from autoassign.data.shapes import generate_shapes
 from autoassign.runs import TrainedRun
@@ -78,6 +74,12 @@ def _train(opts: list[str]) -> int:
 
 
 def _draw(dataset: Path, output: Path) -> None:
+    # Here, after autoassign.cli, which silences a warning of detectron2's import.
+    from detectron2.data import MetadataCatalog
+    from detectron2.data.datasets import load_coco_json
+
+    from autoassign.analysis.figures import draw_prediction_grid, draw_training_curves
+
     name = "shapes_held_out"
     annotations = str(dataset / "annotations" / "val.json")
     records = load_coco_json(annotations, str(dataset / "val"), name)

@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_not_advised_to_be_trained_from_scratch(weights, st
     "options",
     [
         ("MODEL.BACKBONE.NAME", "build_no_such_backbone"),
-        ("MODEL.FPN.NORM", "no_such_norm"),
+        ("MODEL.FPN.OUT_CHANNELS", 2**62),
     ],
 )
 def test_a_detector_that_cannot_be_built_is_one_sentence(weights, options):
