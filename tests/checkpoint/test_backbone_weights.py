@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from autoassign import modeling  # noqa: F401 (registers the backbones)
 from autoassign.checkpoint import PointCheckpointer
+from autoassign.checkpoint.backbone_weights import convert_backbone_weights
 from autoassign.modeling.backbone import (
     TorchvisionBackbone,
     build_point_resnet_backbone,
@@ -194,6 +195,37 @@ def test_weights_of_a_detector_are_left_as_they_are(tmp_path):
     assert all(torch.equal(x, saved.state_dict()[k]) for k, x in ours.state_dict().items())
 
 
+def print_matches(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Check that all tensors of the backbone matched; ``pytest -rP`` shows how many."""
+    matched, total = re.search(r"(\d+) of the backbone's (\d+) tensors", caplog.text).groups()
+    print(f"{name}: {matched} of {total} tensors")
+    assert matched == total
+
+
+# By torchvision's names of their weights. The other backbones are torchvision's models.
+RESNETS = {
+    "resnet18": resnet,
+    "resnet34": lambda: resnet("MODEL.RESNETS.DEPTH", 34),
+    "resnet50": resnet50,
+    "resnext50_32x4d": lambda: resnet50(
+        "MODEL.RESNETS.NUM_GROUPS", 32, "MODEL.RESNETS.WIDTH_PER_GROUP", 4
+    ),
+}
+OTHERS = (
+    *("convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "mnasnet0_5", "mobilenet_v2"),
+    *("mobilenet_v3_small", "regnet_y_400mf", "shufflenet_v2_x0_5", "swin_t"),
+)
+
+
+@pytest.mark.parametrize("name", [*RESNETS, *OTHERS])
+def test_torchvisions_weights_match_to_the_last_tensor(name, caplog):
+    caplog.set_level(logging.INFO, "autoassign")
+    build = RESNETS.get(name, lambda: TorchvisionBackbone(name=name))
+    weights = torchvision.models.get_model(name, weights=None).state_dict()
+    convert_backbone_weights(weights, Detector(build()).state_dict())
+    print_matches(name, caplog)
+
+
 @pytest.mark.parametrize(
     ("file", "build"),
     [
@@ -206,5 +238,4 @@ def test_real_weights_match_to_the_last_tensor(file, build, caplog):
         pytest.skip(f"{REAL_WEIGHTS / file} is not there")
     caplog.set_level(logging.INFO, "autoassign")
     PointCheckpointer(Detector(build())).load(str(REAL_WEIGHTS / file))
-    matched, total = re.search(r"(\d+) of the backbone's (\d+) tensors", caplog.text).groups()
-    assert matched == total
+    print_matches(file, caplog)
