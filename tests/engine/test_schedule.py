@@ -4,7 +4,9 @@ import pytest
 import torch
 from narrow_model import narrow_cfg
 from torch import nn
+from training_runs import metrics, run
 
+from autoassign.config import load_config
 from autoassign.engine.schedule import build_lr_scheduler, scale_to_batch_size
 
 
@@ -36,6 +38,7 @@ def test_without_a_share_the_warm_up_is_counted_in_iterations():
     assert found == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1, 1, 1])
 
 
+UNEVALUATED = ("DATASETS.CUSTOM.TEST", "", "DATASETS.CUSTOM.TEST_IMAGES", "")
 SCHEDULE = (
     *("SOLVER.BASE_LR", 0.01, "SOLVER.STEPS", (60000, 80000), "SOLVER.MAX_ITER", 90000),
     *("SOLVER.WARMUP_ITERS", 1000, "SOLVER.CHECKPOINT_PERIOD", 5000, "TEST.EVAL_PERIOD", 10000),
@@ -84,3 +87,19 @@ def test_two_references_are_an_error():
     cfg = narrow_cfg("SOLVER.REFERENCE_BATCH_SIZE", 16, "SOLVER.REFERENCE_WORLD_SIZE", 8)
     with pytest.raises(ValueError, match="one of them must be 0"):
         scale_to_batch_size(cfg)
+
+
+def test_a_number_of_workers_that_does_not_divide_the_batch_is_an_error():
+    cfg = narrow_cfg("SOLVER.REFERENCE_WORLD_SIZE", 3, "SOLVER.IMS_PER_BATCH", 16)
+    with pytest.raises(ValueError, match="REFERENCE_WORLD_SIZE is 3; it must divide"):
+        scale_to_batch_size(cfg)
+
+
+def test_detectron2s_scaling_keeps_the_images_of_each_worker(shapes, tmp_path):
+    """One worker instead of two: half the batch and rate, twice the iterations."""
+    options = ("SOLVER.REFERENCE_WORLD_SIZE", 2, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.BASE_LR", 0.02)
+    run(shapes, tmp_path, *options, "SOLVER.MAX_ITER", 1, *UNEVALUATED)
+    solver = load_config(str(tmp_path / "config.yaml")).SOLVER
+    assert (solver.IMS_PER_BATCH, solver.MAX_ITER, solver.CHECKPOINT_PERIOD) == (2, 2, 4)
+    assert solver.BASE_LR == 0.01
+    assert metrics(tmp_path)[-1]["iteration"] == 1

@@ -36,12 +36,19 @@ def scale_to_batch_size(cfg: CfgNode) -> None:
     that doing it twice changes nothing. The log says what became of each option.
 
     Raises:
-        ValueError: ``SOLVER.REFERENCE_WORLD_SIZE`` is set as well.
+        ValueError: ``SOLVER.REFERENCE_WORLD_SIZE``, which detectron2's trainer scales by, is set
+            as well, or does not divide ``IMS_PER_BATCH``.
     """
     solver = cfg.SOLVER
+    num_workers = solver.REFERENCE_WORLD_SIZE
+    if num_workers and solver.IMS_PER_BATCH % num_workers:
+        raise ValueError(
+            f"SOLVER.REFERENCE_WORLD_SIZE is {num_workers}; it must divide SOLVER.IMS_PER_BATCH "
+            f"{solver.IMS_PER_BATCH}, or be 0"
+        )
     if solver.REFERENCE_BATCH_SIZE in (0, solver.IMS_PER_BATCH):
         return
-    if solver.REFERENCE_WORLD_SIZE:
+    if num_workers:
         raise ValueError(
             "SOLVER.REFERENCE_BATCH_SIZE and SOLVER.REFERENCE_WORLD_SIZE both scale the schedule; "
             "one of them must be 0"
