@@ -31,6 +31,7 @@ from autoassign.modeling.assignment import (
     AutoAssign,
     FreeAnchor,
     HardAssignment,
+    MaxIoU,
     SimOTA,
     centerness,
     pair_ltrb,
@@ -298,6 +299,19 @@ def compute_sapd(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> 
     return {**losses, **inputs.gradients(), **gradients}
 
 
+def compute_maxiou(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """The object that each location learns, -1 for background and -2 for no class loss."""
+    inputs = Inputs(vectors, dtype, device)
+    assignment = MaxIoU()
+    _, assigned, _ = inputs.assign(assignment)
+    predictions = inputs.predictions()
+    ignored = assignment.assign(predictions, inputs.grid, inputs.gt).ignore
+    num_locations, num_classes = inputs.grid.num_locations, predictions.num_classes
+    image = torch.div(ignored, num_classes * num_locations, rounding_mode="floor")
+    assigned[image, ignored % num_locations] = -2
+    return {f"assigned_{j}": row for j, row in enumerate(assigned)}
+
+
 RUNNERS: dict[str, Callable[[Vectors, torch.dtype, torch.device], dict[str, Tensor]]] = {
     "autoassign": compute_autoassign,
     "dsla": compute_dsla,
@@ -308,6 +322,7 @@ RUNNERS: dict[str, Callable[[Vectors, torch.dtype, torch.device], dict[str, Tens
     "freeanchor": compute_freeanchor,
     "fsaf": compute_fsaf,
     "sapd": compute_sapd,
+    "maxiou": compute_maxiou,
 }
 
 

@@ -264,6 +264,8 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "table4_implicit_objectness": {},
     "table5_atss_implicit_objectness": {OBJECTNESS: "implicit"},
     "table5_fcos_implicit_objectness": {OBJECTNESS: "implicit"},
+    "table5_freeanchor_implicit_objectness": {OBJECTNESS: "implicit"},
+    "table5_maxiou_implicit_objectness": {OBJECTNESS: "implicit"},
 }
 
 
@@ -299,6 +301,8 @@ LOWER_PRIOR = {"MODEL.POINT_HEAD.PRIOR_PROB": 0.01}
         ("TAL", LOWER_PRIOR),
         ("FreeAnchor", {}),
         ("FSAF", LOWER_PRIOR),
+        ("SAPD", {**LOWER_PRIOR, "MODEL.POINT_HEAD.LOCATION_OFFSET": 0.5}),
+        ("MaxIoU", LOWER_PRIOR),
     ],
 )
 def test_a_strategy_on_the_shapes_differs_in_its_assignment_and_head_alone(strategy, head):

@@ -24,6 +24,9 @@ TENSORS = {
     "tal": {"assigned_0", "assigned_1", "metric_1"},
     "freeanchor": {"loss_positive", "loss_negative", "grad_cls_logits_4", "grad_ltrb_0"},
     "fsaf": {"loss_cls", "loss_box", "grad_cls_logits_4", "grad_ltrb_0"},
+    "sapd": {"loss_cls", "loss_box", "loss_selection", "grad_ltrb_0", "grad_features_3"}
+    | {"grad_selection.convs.0.weight"},
+    "maxiou": {"assigned_0", "assigned_1"},
 }
 
 

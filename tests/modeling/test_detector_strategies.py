@@ -7,7 +7,7 @@ import torch
 from detectron2.structures import ImageList
 from narrow_model import image_input, narrow_model, total
 
-from autoassign.modeling import GroundTruth, Predictions, make_grid
+from autoassign.modeling import LABEL_ASSIGNMENT_REGISTRY, GroundTruth, Predictions, make_grid
 from autoassign.modeling.assignment import FCOS, explicit_objectness_loss
 
 OBJECTS = ([[10.0, 12.0, 60.0, 70.0], [70.0, 20.0, 120.0, 90.0]], [1, 4])
@@ -20,7 +20,13 @@ LOSSES = {
     "TAL": {"loss_cls", "loss_box"},
     "FreeAnchor": {"loss_pos", "loss_neg"},
     "FSAF": {"loss_cls", "loss_box"},
+    "SAPD": {"loss_cls", "loss_box", "loss_selection"},
+    "MaxIoU": {"loss_cls", "loss_box"},
 }
+
+
+def test_every_registered_strategy_is_here():
+    assert set(LOSSES) == {name for name, _ in LABEL_ASSIGNMENT_REGISTRY}
 
 
 def build(strategy: str, objectness: str = "implicit", *options: object) -> torch.nn.Module:

@@ -1,114 +1,110 @@
-"""The greatest IoU with any object of the image, against torchvision's."""
+"""Max-IoU assignment by hand and against all IoUs."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from assignment_cases import GRID, NUM_CLASSES, Case, make_case
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from narrow_model import narrow_cfg
+from prediction_cases import CPU, CROWD, LARGE, ORDINARY, TINY, Scene, assigned
 from torchvision.ops import box_iou
 
-from autoassign.modeling import GroundTruth, make_grid
-from autoassign.modeling.assignment import max_iou as module
-from autoassign.modeling.assignment import tiles
-
-GRID = make_grid((8, 16, 32), ((13, 20), (7, 10), (4, 5)), torch.device("cpu"))
+from autoassign.modeling import GroundTruth, Predictions, build_label_assignment, make_grid
+from autoassign.modeling.assignment import MaxIoU
 
 
-def random_batch(
-    counts: tuple[int, ...], scale: float, seed: int = 0
-) -> tuple[Tensor, GroundTruth]:
-    """Predicted boxes of about ``scale`` pixels, and objects of 5 to 60 pixels."""
-    generator = torch.Generator().manual_seed(seed)
-    options = {"dtype": torch.float64, "generator": generator}
-    ltrb = scale * torch.rand(len(counts), GRID.num_locations, 4, **options)
-    boxes = torch.cat((GRID.locations - ltrb[..., :2], GRID.locations + ltrb[..., 2:]), dim=-1)
-    corner = 150 * torch.rand(sum(counts), 2, **options) - 10
-    side = 5 + 55 * torch.rand(sum(counts), 2, **options)
-    gt = GroundTruth(
-        boxes=torch.cat((corner, corner + side), dim=1),
-        classes=torch.zeros(sum(counts), dtype=torch.long),
-        counts=counts,
+def expected(case: Case) -> list[list[int]]:
+    """The object of each location, -1 for background, -2 for no class loss, from all IoUs."""
+    reach = 4 * GRID.location_strides.double()[:, None]
+    locations = GRID.locations.double()
+    anchors = torch.cat((locations - reach, locations + reach), dim=1)
+    result = []
+    for boxes in case.boxes:
+        iou = box_iou(boxes, anchors)
+        claims: dict[int, list[tuple[float, int]]] = {}
+        for n, box in enumerate(boxes):
+            center = (box[:2] + box[2:]) / 2
+            distance = (locations - center).square().sum(dim=1).tolist()
+            greatest = max(iou[n].tolist())
+            best = min(
+                (j for j, x in enumerate(iou[n].tolist()) if x >= greatest - 1e-12),
+                key=lambda j: (round(distance[j], 6), j),
+            )
+            for j, value in enumerate(iou[n].tolist()):
+                if value >= 0.5 or j == best:
+                    claims.setdefault(j, []).append((-round(value, 12), n))
+        row = [-1] * len(locations)
+        for j in range(len(locations)):
+            if j in claims:
+                row[j] = min(claims[j])[1]
+            elif len(boxes) and iou[:, j].max() >= 0.4:
+                row[j] = -2
+        result.append(row)
+    return result
+
+
+def actual(case: Case) -> list[list[int]]:
+    dense = assigned(MaxIoU(), case)
+    predictions = case.predictions(case.leaves())
+    ignored = MaxIoU().assign(predictions, GRID, case.ground_truth()).ignore
+    image = ignored // (NUM_CLASSES * GRID.num_locations)
+    location, counts = (image * GRID.num_locations + ignored % GRID.num_locations).unique(
+        return_counts=True
     )
-    return boxes, gt
+    assert (counts == NUM_CLASSES).all()
+    assert (dense.view(-1)[location] == -1).all()
+    dense.view(-1)[location] = -2
+    return dense.tolist()
 
 
-def assert_equals_torchvision(boxes: Tensor, wanted: Tensor, gt: GroundTruth) -> None:
-    actual = module.max_iou(boxes, wanted, gt, GRID)
-    assert actual.shape == wanted.shape
-    for image, objects in enumerate(gt.boxes.split(gt.counts)):
-        expected = torch.zeros_like(actual[image])
-        if len(objects):
-            expected = box_iou(boxes[image], objects).amax(dim=1)
-        here = wanted[image]
-        torch.testing.assert_close(actual[image][here], expected[here], rtol=1e-12, atol=1e-15)
+coordinates = st.integers(-40, 440).map(lambda x: x / 4 + 0.01)
+sides = st.one_of(st.integers(1, 40), st.integers(1, 1200)).map(lambda x: x / 4 + 0.013)
+objects = st.tuples(coordinates, coordinates, sides, sides, st.integers(0, NUM_CLASSES - 1))
 
 
-def random_wanted(boxes: Tensor, share: float) -> Tensor:
-    return torch.rand(boxes.shape[:2], generator=torch.Generator().manual_seed(1)) < share
+@settings(max_examples=50)
+@given(st.lists(st.lists(objects, max_size=5), min_size=1, max_size=2))
+def test_locations_learn_what_all_ious_say(batch):
+    case = make_case(batch)
+    assert actual(case) == expected(case)
 
 
-@pytest.mark.parametrize("scale", [1.0, 25.0, 400.0, 1e4])
-@pytest.mark.parametrize("counts", [(7,), (3, 0, 12), (0, 40), (1, 0)])
-@pytest.mark.parametrize("share", [0.03, 0.5, 1.0])
-def test_equals_torchvision(counts, scale, share):
-    boxes, gt = random_batch(counts, scale)
-    assert_equals_torchvision(boxes, random_wanted(boxes, share), gt)
+@pytest.mark.parametrize("batch", [[CROWD], [LARGE, [], ORDINARY], [TINY, ORDINARY]])
+def test_hard_batches(batch):
+    case = make_case(batch)
+    assert actual(case) == expected(case)
 
 
-@pytest.mark.parametrize("pairs_at_once", [1, 64 * 5, 64 * 100])
-def test_work_in_many_chunks_gives_the_same(monkeypatch, pairs_at_once):
-    monkeypatch.setattr(tiles, "_PAIRS_AT_ONCE_CPU", pairs_at_once)
-    boxes, gt = random_batch((60, 3, 0, 25), scale=60.0)
-    assert_equals_torchvision(boxes, random_wanted(boxes, 0.7), gt)
+def test_thresholds_by_hand():
+    # Anchors of 64 × 64 px around (0, 0), (8, 0) and (16, 0); the IoU with the middle one is 1,
+    # with the others 56 / 72 = 0.78; with shares of 0.8 and 0.7 they are positive or ignored.
+    scene = Scene(1, 3)
+    box = [8.0 - 32, -32.0, 8.0 + 32, 32.0]
+    gt = scene.ground_truth((box, 1))
+    assert scene.assigned(MaxIoU(), (box, 1)) == [0, 0, 0]
+    strict = MaxIoU(iou_thresholds=(0.7, 0.8))
+    assert scene.assigned(strict, (box, 1)) == [-1, 0, -1]
+    assert strict.assign(scene.predictions(), scene.grid, gt).ignore.tolist() == [0, 3, 2, 5]
+    stricter = MaxIoU(iou_thresholds=(0.8, 0.8))
+    assert len(stricter.assign(scene.predictions(), scene.grid, gt).ignore) == 0
 
 
-def test_number_of_pairs_at_once_is_bounded(monkeypatch):
-    monkeypatch.setattr(tiles, "_PAIRS_AT_ONCE_CPU", 64 * 50)
-    sizes = []
-    compute = module._max_iou_with
-
-    def recorded(boxes, objects):
-        sizes.append(boxes.shape[0] * boxes.shape[1] * objects.shape[1])
-        return compute(boxes, objects)
-
-    monkeypatch.setattr(module, "_max_iou_with", recorded)
-    boxes, gt = random_batch((40, 10), scale=1e4)
-    module.max_iou(boxes, random_wanted(boxes, 1.0), gt, GRID)
-    assert len(sizes) > 5
-    assert max(sizes) <= 64 * 50
-
-
-def test_objects_are_compared_only_with_tiles_they_touch(monkeypatch):
-    compared = []
-    compute = module._max_iou_with
-
-    def recorded(boxes, objects):
-        compared.append(objects.shape[:2])
-        return compute(boxes, objects)
-
-    monkeypatch.setattr(module, "_max_iou_with", recorded)
-    monkeypatch.setattr(tiles, "_PAIRS_AT_ONCE_CPU", 1)  # a tile at a time
-    # Four tiles of 64 × 64 pixels; predicted boxes reach 3 pixels beyond their tile.
-    grid = make_grid((8,), ((16, 16),), torch.device("cpu"))
-    boxes = torch.cat((grid.locations - 3, grid.locations + 3), dim=1)[None]
-    gt = GroundTruth(
-        boxes=torch.tensor([[10.0, 10.0, 40.0, 40.0], [20.0, 20.0, 60.0, 60.0]]),
-        classes=torch.tensor([0, 0]),
-        counts=(2,),
+def test_a_small_object_has_its_best_anchor_alone():
+    grid = make_grid((8, 16), ((4, 4), (2, 2)), CPU)
+    gt = GroundTruth(torch.tensor([[9.0, 9.0, 12.0, 12.0]]).double(), torch.tensor([0]), (1,))
+    predictions = Predictions(
+        cls_logits=torch.zeros(1, 20, 2).double(), ltrb=torch.ones(1, 20, 4).double()
     )
-    module.max_iou(boxes, torch.ones(1, 256, dtype=torch.bool), gt, grid)
-    assert compared == [(1, 2)]
+    # All anchors of the first level contain it: the nearest is that of (8, 8).
+    result = MaxIoU().assign(predictions, grid, gt)
+    assert result.pairs.locations[result.winners].tolist() == [5]
+    assert result.maps["anchor IoU"][result.winners].item() == pytest.approx(9 / 64**2)
 
 
-def test_without_objects_or_wanted_locations_it_is_zero():
-    boxes, gt = random_batch((0, 0), scale=30.0)
-    assert module.max_iou(boxes, random_wanted(boxes, 1.0), gt, GRID).eq(0).all()
-    boxes, gt = random_batch((5, 5), scale=30.0)
-    assert module.max_iou(boxes, random_wanted(boxes, 0.0), gt, GRID).eq(0).all()
-
-
-def test_box_without_area_has_iou_zero():
-    _, gt = random_batch((4,), scale=1.0)
-    boxes = GRID.locations.repeat(1, 1, 2).double()
-    wanted = torch.ones(boxes.shape[:2], dtype=torch.bool)
-    assert module.max_iou(boxes, wanted, gt, GRID).eq(0).all()
+def test_thresholds_in_the_wrong_order_are_an_error():
+    name = ("MODEL.LABEL_ASSIGNMENT.NAME", "MaxIoU")
+    option = "MODEL.LABEL_ASSIGNMENT.MAXIOU.NEGATIVE_THRESHOLD"
+    with pytest.raises(ValueError, match=r"NEGATIVE_THRESHOLD is 0\.6; it must be at most"):
+        build_label_assignment(narrow_cfg(*name, option, 0.6))

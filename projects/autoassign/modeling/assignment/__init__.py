@@ -20,6 +20,7 @@ from .geometry import (
 )
 from .hard import CENTERNESS, Assignment, HardAssignment
 from .interface import Explanation, LabelAssignment, build_label_assignment
+from .max_iou import MaxIoU
 from .objectness import explicit_objectness_loss
 from .sapd import SAPD
 from .segments import (
@@ -50,6 +51,7 @@ __all__ = [
     "FreeAnchor",
     "HardAssignment",
     "LabelAssignment",
+    "MaxIoU",
     "SimOTA",
     "build_label_assignment",
     "candidate_pairs",

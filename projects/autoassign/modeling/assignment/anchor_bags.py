@@ -14,7 +14,7 @@ from ..pairs import Pairs, inside_pairs, nearest_indices
 from .geometry import ANCHOR_SIDE, nearest_first, pair_anchors
 from .segments import segment_topk
 
-__all__ = ["anchor_bags"]
+__all__ = ["anchor_bags", "anchors_above"]
 
 # Anchors that give the bound, for each one in a bag.
 _FIRST_ANCHORS = 6
@@ -37,23 +37,39 @@ def anchor_bags(grid: Grid, gt: GroundTruth, size: int) -> Pairs:
         gt: the objects.
         size: number of anchors in a bag; all anchors of the image, if it has fewer.
     """
+    pairs, iou = anchors_above(grid, gt, _least_iou(grid, gt, size))
+    is_in_bag = segment_topk(iou, pairs.objects, size, ties=nearest_first(pairs, grid, gt))
+    return pairs.select(is_in_bag.nonzero().squeeze(1))
+
+
+@torch.no_grad()
+def anchors_above(grid: Grid, gt: GroundTruth, bound: Tensor) -> tuple[Pairs, Tensor]:
+    """Pairs of objects and anchors that hold all of an IoU at or above a bound, and few others.
+
+    Args:
+        grid: the locations of an image.
+        gt: the objects.
+        bound: (M,) least IoU of each object; all anchors of the image where it is 0.
+
+    Returns:
+        P pairs, and (P,) IoUs of the anchors with the objects.
+    """
     sides = gt.boxes[:, 2:] - gt.boxes[:, :2]  # (M, 2)
     anchor_sides = (ANCHOR_SIDE * grid.level_strides).to(sides)[:, None]  # (L, 1)
     total_area = anchor_sides.square() + sides.prod(dim=1)[:, None, None]  # (M, L, 1)
-    bound = _least_iou(grid, gt, size)[:, None, None] * (1 - _IOU_MARGIN)
+    bound = bound[:, None, None] * (1 - _IOU_MARGIN)
     # IoU >= bound, with the overlap in the other axis as long as it can be
     overlap = bound / (1 + bound) * total_area
     others = torch.minimum(sides.flip(1)[:, None], anchor_sides)  # (M, L, 2)
     reach = (sides[:, None] + anchor_sides) / 2 - overlap / others
     reach = reach + _MARGIN * grid.level_strides[:, None]
-    # Without a bound anchors beside the object may be in the bag.
+    # Without a bound anchors beside the object may be among the pairs.
     reach = torch.where(bound > 0, reach, torch.inf)
     centers = (gt.boxes[:, None, :2] + gt.boxes[:, None, 2:]) / 2
     boxes = torch.cat((centers - reach, centers + reach), dim=2)
     pairs = inside_pairs(boxes, gt.image_index, grid, fallback="none")
     iou = paired_iou(pair_anchors(pairs, grid, gt), gt.boxes.index_select(0, pairs.objects))
-    is_in_bag = segment_topk(iou, pairs.objects, size, ties=nearest_first(pairs, grid, gt))
-    return pairs.select(is_in_bag.nonzero().squeeze(1))
+    return pairs, iou
 
 
 def _least_iou(grid: Grid, gt: GroundTruth, size: int) -> Tensor:

@@ -18,8 +18,8 @@ from ..pairs import Pairs, inside_pair_chunks
 from ..predictions import Predictions, decode
 from .autoassign_pairs import PairTerms, PairValues, PairWeights, gather
 from .geometry import pair_offsets
+from .greatest_overlap import max_iou
 from .interface import Explanation, LabelAssignment
-from .max_iou import max_iou
 from .segments import segment_logsumexp, segment_max, segment_sum
 from .workers import mean_over_workers
 

@@ -1,58 +1,105 @@
-"""The greatest IoU of each location's predicted box with the objects of its image, exactly."""
+"""RetinaNet's assignment by the greatest IoU (https://arxiv.org/abs/1708.02002)."""
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch
+from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
+from ...config import LABEL_ASSIGNMENT_REGISTRY, Rule, between
 from ..grid import Grid
 from ..ground_truth import GroundTruth
-from .tiles import chunks, pack_columns, tile_boxes, touching
+from ..losses import paired_iou
+from ..predictions import Predictions
+from .anchor_bags import anchor_bags, anchors_above
+from .geometry import pair_anchors, select_winners
+from .hard import Assignment, HardAssignment
+from .segments import segment_max
 
-__all__ = ["max_iou"]
+__all__ = ["MaxIoU"]
 
 
-@torch.no_grad()
-def max_iou(boxes: Tensor, wanted: Tensor, gt: GroundTruth, grid: Grid) -> Tensor:
-    """Greatest IoU of the boxes of the wanted locations with any object of their image.
+@LABEL_ASSIGNMENT_REGISTRY.register()
+class MaxIoU(HardAssignment):
+    """RetinaNet's labels on one square anchor for each location; focal loss and GIoU loss.
 
-    Args:
-        boxes: (N, R, 4) predicted boxes, xyxy in pixels.
-        wanted: (N, R) bool, the locations whose value is used.
-        gt: objects of the batch.
-        grid: the locations of an image.
+    RetinaNet has nine anchors at each location and a smooth L1 loss of their deltas; here the
+    anchor is the square of 8 strides, for the labels alone, and boxes are predicted as distances.
+    detectron2's own RetinaNet runs with configs/COCO-Detection/retinanet_R_50_FPN_1x.yaml.
 
-    Returns:
-        (N, R) greatest IoU, 0 where it is not wanted or no object touches the tile.
+    A location is positive for an object if its anchor's IoU with the object is at least 0.5, or
+    if no anchor has a greater one (of equal ones the nearest to the object's center). It learns
+    the object of the greatest IoU among these. A location that is not positive, but has an IoU of
+    at least 0.4 with an object, has no class loss; the others are background. An object whose best
+    anchor fits another object better may have no location; the statistics count such objects.
     """
-    num_images, num_locations = wanted.shape
-    tiles, tile_wanted = tile_boxes(boxes, wanted, grid)
-    touches = touching(tiles, tile_wanted, gt)
-    nth, counts = pack_columns(touches.flatten(0, 1), fill=touches.shape[2])
 
-    # One more object without area fills up the images and the rows.
-    padded, _ = gt.padded_boxes()
-    objects = torch.cat((padded, padded.new_zeros(num_images, 1, 4)), dim=1)
-    image = torch.arange(len(tiles), device=boxes.device) // len(grid.tiles)
-    tile_iou = boxes.new_zeros(tile_wanted.shape)
-    for ids, num_candidates in chunks(counts, boxes.device):
-        candidates = objects[image[ids, None], nth[ids, :num_candidates]]
-        tile_iou[ids] = _max_iou_with(tiles[ids], candidates)
+    head_options: ClassVar = {"OBJECTNESS": "none", "PRIOR_PROB": 0.01}
 
-    result = boxes.new_zeros(num_images, num_locations + 1)
-    target = torch.where(grid.tiles >= 0, grid.tiles, num_locations).flatten()
-    result[:, target] = tile_iou.view(num_images, -1)
-    return result[:, :-1]
+    @configurable
+    def __init__(self, *, iou_thresholds: tuple[float, float] = (0.4, 0.5)) -> None:
+        """
+        Args:
+            iou_thresholds: IoU below which a location is background, and from which on it is
+                positive.
+
+        Raises:
+            ValueError: the second threshold is less than the first.
+        """
+        super().__init__()
+        low, high = iou_thresholds
+        if low > high:
+            raise ValueError(
+                f"MODEL.LABEL_ASSIGNMENT.MAXIOU.NEGATIVE_THRESHOLD is {low}; it must be at most "
+                f"POSITIVE_THRESHOLD, {high}"
+            )
+        self.iou_thresholds = (low, high)
+
+    @classmethod
+    def default_options(cls) -> CfgNode:
+        node = CfgNode()
+        # Anchors with an IoU below this one are background.
+        node.NEGATIVE_THRESHOLD = 0.4
+        # Anchors with an IoU from this one on are positive.
+        node.POSITIVE_THRESHOLD = 0.5
+        return node
+
+    @classmethod
+    def allowed_options(cls) -> dict[str, Rule]:
+        return {"NEGATIVE_THRESHOLD": between(0.01, 1), "POSITIVE_THRESHOLD": between(0.01, 1)}
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        options = cfg.MODEL.LABEL_ASSIGNMENT.MAXIOU
+        return {"iou_thresholds": (options.NEGATIVE_THRESHOLD, options.POSITIVE_THRESHOLD)}
+
+    def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
+        low, high = self.iou_thresholds
+        best = anchor_bags(grid, gt, 1)
+        best_iou = paired_iou(pair_anchors(best, grid, gt), gt.boxes)
+        pairs, iou = anchors_above(grid, gt, best_iou.clamp(max=low))
+        is_best = pairs.locations == best.locations.index_select(0, pairs.objects)
+        num_batch_locations = len(gt.counts) * grid.num_locations
+        is_positive = is_best | (iou >= high)
+        winners = select_winners(
+            iou.masked_fill(~is_positive, -torch.inf), pairs, num_batch_locations
+        )
+        greatest = segment_max(iou, pairs.batch_locations, num_batch_locations)
+        greatest[pairs.batch_locations[winners]] = 0
+        return Assignment(
+            pairs=pairs,
+            winners=winners,
+            ignore=_all_classes((greatest >= low).nonzero().squeeze(1), predictions),
+            maps={"anchor IoU": iou},
+        )
 
 
-def _max_iou_with(boxes: Tensor, objects: Tensor) -> Tensor:
-    """(C, 64) greatest IoU of (C, 64, 4) boxes with their tile's (C, m, 4) objects."""
-    x1, y1, x2, y2 = boxes[:, :, None].unbind(dim=-1)
-    gt_x1, gt_y1, gt_x2, gt_y2 = (x.contiguous() for x in objects[:, None].unbind(dim=-1))
-    width = torch.minimum(x2, gt_x2).sub_(torch.maximum(x1, gt_x1)).clamp_(min=0)
-    height = torch.minimum(y2, gt_y2).sub_(torch.maximum(y1, gt_y1)).clamp_(min=0)
-    intersection = width.mul_(height)
-    areas = torch.add((x2 - x1) * (y2 - y1), (gt_x2 - gt_x1) * (gt_y2 - gt_y1), out=height)
-    # With A the sum of both areas, IoU = I / (A - I) grows with I / A: one operation less a pair.
-    share = intersection.div_(areas.clamp_(min=torch.finfo(boxes.dtype).tiny)).amax(dim=-1)
-    return share / (1 - share)
+def _all_classes(batch_locations: Tensor, predictions: Predictions) -> Tensor:
+    """Offsets of the class logits of all classes at (Q,) locations, see ``logit_index``."""
+    num_locations, num_classes = predictions.cls_logits.shape[1:]
+    image = torch.div(batch_locations, num_locations, rounding_mode="floor")
+    first = image * num_locations * (num_classes - 1) + batch_locations
+    classes = torch.arange(num_classes, device=first.device)
+    return (first[:, None] + classes * num_locations).flatten()
