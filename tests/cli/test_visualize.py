@@ -90,6 +90,11 @@ def test_strategies_side_by_side(tmp_path, autoassign, dsla):
     assert visualize(tmp_path, "assignment", *arguments) == ["comparison_000001_object0.png"]
 
 
+def test_all_strategies_asked_about_one_detector(tmp_path, dsla):
+    arguments = ("--weights", dsla, "--objects", "0", "--compare", "all")
+    assert visualize(tmp_path, "assignment", *arguments) == ["comparison_000001_object0.png"]
+
+
 def test_prior_needs_no_data_and_writes_a_table(tmp_path, autoassign, shapes, capsys):
     options = ("DATASETS.CUSTOM.FORMAT", "")
     names = visualize(tmp_path, "prior", "--weights", autoassign, *options)
@@ -160,8 +165,8 @@ def test_control_c_ends_without_a_traceback(monkeypatch, autoassign, capsys):
         (["assignment", "--image", "a.png", "--box", "1,2,3,4,cow"], "no class 'cow'"),
         (["assignment", "--image", "a.png", "--box", "1,2,3,4,ring"], "a.png"),
         (["assignment", "--compare", "x.yaml"], "CONFIG=WEIGHTS"),
-        (["assignment", "--compare", "x.yaml="], "CONFIG=WEIGHTS, not 'x.yaml='"),
-        (["assignment", "--compare", "=x.pth"], "CONFIG=WEIGHTS, not '=x.pth'"),
+        (["assignment", "--compare", "x.yaml="], "CONFIG=WEIGHTS or 'all', not 'x.yaml='"),
+        (["assignment", "--compare", "=x.pth"], "CONFIG=WEIGHTS or 'all', not '=x.pth'"),
         (["assignment", "--compare", "x.yaml"], "autoassign visualize assignment: error: --comp"),
         (["assignment", "--dataset", "coco_2017_val"], "the dataset coco_2017_val cannot be read"),
         (["objectness", "--class", "6"], "no class '6'"),

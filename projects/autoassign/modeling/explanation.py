@@ -12,7 +12,7 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from .assignment import Explanation
+from .assignment import Explanation, LabelAssignment
 from .detector import PointDetector
 from .grid import Grid
 from .ground_truth import GroundTruth
@@ -94,10 +94,11 @@ def explain_image(
     *,
     objects: Sequence[int] | None = None,
     input_format: str = "BGR",
+    label_assignment: LabelAssignment | None = None,
 ) -> ImageExplanation:
-    """Ask the model's label assignment about the objects of one image.
+    """Ask a label assignment about the objects of one image.
 
-    The numbers are those of ``model.label_assignment.explain``, which the losses are made of. The
+    The numbers are those of ``label_assignment.explain``, which the losses are made of. The
     network runs as in evaluation; the model is left as it was, in training mode or not.
 
     Args:
@@ -107,6 +108,7 @@ def explain_image(
         objects: indices of the instances whose maps are returned; None for all. All of them
             take part in the assignment.
         input_format: order of the image's channels, ``INPUT.FORMAT``.
+        label_assignment: the one to ask, about the model's predictions; None for the model's own.
 
     Raises:
         ValueError: there is no such object, an object's class is not one of the model's, or a map
@@ -118,6 +120,7 @@ def explain_image(
     wrong = [index for index in chosen if not 0 <= index < num_objects]
     if wrong:
         raise ValueError(f"there is no object {wrong[0]}: the image has {num_objects} objects")
+    label_assignment = label_assignment or model.label_assignment
     predictions, grid = predict(model, batched_input)
     num_classes = predictions.num_classes
     if num_objects and int(instances.gt_classes.max()) >= num_classes:
@@ -126,7 +129,7 @@ def explain_image(
             f"{num_classes} classes"
         )
     gt = GroundTruth.from_instances([instances.to(model.device)])
-    explanation = model.label_assignment.explain(predictions, grid, gt)
+    explanation = label_assignment.explain(predictions, grid, gt)
     for name, values in explanation.maps.items():
         check_finite(name, values)
     return ImageExplanation(
@@ -191,11 +194,11 @@ def check_finite(name: str, values: Tensor) -> None:
 
 @torch.no_grad()
 def predict(model: PointDetector, batched_input: Mapping[str, Any]) -> tuple[Predictions, Grid]:
-    """The dense predictions for one image, as in evaluation, and their locations."""
+    """The dense predictions for one image, as in evaluation, with features, and their locations."""
     with evaluating(model):
         images = model.preprocess_image([dict(batched_input)])
         features, predictions = model.predict(images.tensor)
-    return predictions, model.grid(features)
+    return replace(predictions, features=tuple(features)), model.grid(features)
 
 
 def rgb_image(image: Tensor, input_format: str) -> np.ndarray:

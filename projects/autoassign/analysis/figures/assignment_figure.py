@@ -62,10 +62,11 @@ def draw_assignment_comparison(
         title: heading of the picture.
         path: the file to write.
     """
-    rows = [
-        object_row(f"{literal(label)}\n{x.objects[0].primary}", x, x.objects[0].primary)
-        for label, x in zip(labels, explanations, strict=True)
-    ]
+    rows = []
+    for label, explanation in zip(labels, explanations, strict=True):
+        primary = explanation.objects[0].primary
+        lines = [literal(label), *primary.split()]
+        rows.append(object_row("\n".join(lines), explanation, primary))
     save_figure(map_rows_figure(rows, title, show_shares=True), path)
 
 

@@ -4,16 +4,20 @@
     autoassign visualize assignment --weights FILE --images street.jpg --objects 0 2
     autoassign visualize assignment --weights FILE --image photo.jpg --box 10,20,200,180,dog
     autoassign visualize assignment --weights A.pth --compare dsla.yaml=B.pth fcos.yaml=C.pth
+    autoassign visualize assignment --weights A.pth --compare all
 
 Images come from the config's first test dataset, from --dataset, or from --image. The maps are the
-numbers that the losses use. Pictures of earlier runs with the same name are replaced.
+numbers that the losses use. With --compare all every label assignment is asked about the
+predictions of the one detector; what another than its own learns besides (AutoAssign's center
+prior, SAPD's selection network) is then untrained. Pictures of earlier runs with the same name are
+replaced.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +30,7 @@ from .images import (
 )
 
 if TYPE_CHECKING:
+    from ...modeling import LabelAssignment
     from ...runs import LoadedDetector
 
 __all__ = ["add_arguments", "run"]
@@ -57,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="CONFIG=WEIGHTS",
-        help="other detectors, to which KEY VALUE does not apply: one picture per object, with "
-        "a row per detector",
+        help="other detectors, to which KEY VALUE does not apply, or 'all' for every label "
+        "assignment: one picture per object, with a row for each",
     )
 
 
@@ -67,32 +72,68 @@ def run(args: argparse.Namespace) -> None:
     from ...data import map_record
     from ...modeling import explain_image
 
-    detectors = _load_detectors(args)
+    rows = _load_rows(args)
     if args.image and not args.box:
         raise ValueError("--image needs its objects: give --box X1,Y1,X2,Y2,CLASS")
     folder = OutputFolder(args.output)
-    for record in read_images(args, detectors[0], args.box, with_objects=True):
-        inputs = [map_record(detector.cfg, record) for detector in detectors]
-        chosen = args.objects or _largest(inputs[0]["instances"])
+    for record in read_images(args, rows[0].detector, args.box, with_objects=True):
+        inputs = {id(x.detector): map_record(x.detector.cfg, record) for x in rows}
+        instances = inputs[id(rows[0].detector)]["instances"]
+        chosen = args.objects or _largest(instances)
         explanations = [
-            explain_image(x.model, item, objects=chosen, input_format=x.cfg.INPUT.FORMAT)
-            for x, item in zip(detectors, inputs, strict=True)
+            explain_image(
+                row.detector.model,
+                inputs[id(row.detector)],
+                objects=chosen,
+                input_format=row.detector.cfg.INPUT.FORMAT,
+                label_assignment=row.label_assignment,
+            )
+            for row in rows
         ]
-        _draw_objects(detectors, explanations, chosen, Path(record["file_name"]).stem, folder)
-        total = len(inputs[0]["instances"])
-        if len(chosen) < total and not args.objects:
-            print(f"{len(chosen)} of {total} objects are drawn; --objects chooses others")
+        _draw_objects(rows, explanations, chosen, Path(record["file_name"]).stem, folder)
+        if len(chosen) < len(instances) and not args.objects:
+            print(f"{len(chosen)} of {len(instances)} objects are drawn; --objects chooses others")
 
 
-def _load_detectors(args: argparse.Namespace) -> list[LoadedDetector]:
+@dataclass(frozen=True)
+class _Row:
+    """A detector, and a label assignment to be asked about its predictions."""
+
+    strategy: str
+    detector: LoadedDetector
+    label_assignment: LabelAssignment
+
+
+def _load_rows(args: argparse.Namespace) -> list[_Row]:
     detectors = [load_explainable(args.config_file, args.weights, args.opts)]
+    if args.compare == ["all"]:
+        return [_own_row(detectors[0]), *_other_rows(detectors[0])]
     for pair in args.compare:
         config_file, separator, weights = pair.partition("=")
         if not (config_file and separator and weights):
-            raise ValueError(f"--compare takes CONFIG=WEIGHTS, not {pair!r}")
+            raise ValueError(f"--compare takes CONFIG=WEIGHTS or 'all', not {pair!r}")
         detectors.append(load_explainable(config_file, weights))
         _check_same_classes(detectors[0], detectors[-1])
-    return detectors
+    return [_own_row(detector) for detector in detectors]
+
+
+def _own_row(detector: LoadedDetector) -> _Row:
+    return _Row(detector.strategy, detector, detector.model.label_assignment)
+
+
+def _other_rows(detector: LoadedDetector) -> list[_Row]:
+    """All other registered label assignments, asked about the predictions of this detector."""
+    from ...modeling import LABEL_ASSIGNMENT_REGISTRY, build_label_assignment
+
+    rows = []
+    for name, _ in LABEL_ASSIGNMENT_REGISTRY:
+        if name != detector.strategy:
+            cfg = detector.cfg.clone()
+            cfg.defrost()
+            cfg.MODEL.LABEL_ASSIGNMENT.NAME = name
+            assignment = build_label_assignment(cfg).to(detector.model.device)
+            rows.append(_Row(name, detector, assignment))
+    return rows
 
 
 def _check_same_classes(first: LoadedDetector, other: LoadedDetector) -> None:
@@ -106,7 +147,7 @@ def _check_same_classes(first: LoadedDetector, other: LoadedDetector) -> None:
 
 
 def _draw_objects(
-    detectors: Sequence[LoadedDetector],
+    rows: Sequence[_Row],
     explanations: Sequence[Any],
     indices: Sequence[int],
     stem: str,
@@ -114,16 +155,16 @@ def _draw_objects(
 ) -> None:
     from ...analysis.figures import draw_assignment, draw_assignment_comparison
 
-    names = detectors[0].class_names
+    names = rows[0].detector.class_names
     for number, index in enumerate(indices):
         single = [replace(x, objects=[x.objects[number]]) for x in explanations]
         title = f"{stem}, object {index}: {names[single[0].objects[0].class_index]}"
-        if len(detectors) > 1:
+        if len(rows) > 1:
             path = folder.new_file(f"comparison_{stem}_object{index}.png")
-            draw_assignment_comparison(_labels(detectors), single, title, path)
+            draw_assignment_comparison(_labels(rows), single, title, path)
         else:
             path = folder.new_file(f"assignment_{stem}_object{index}.png")
-            title = f"{detectors[0].strategy}: {title}"
+            title = f"{rows[0].strategy}: {title}"
             draw_assignment(single[0], title, path)
         print(path)
 
@@ -134,12 +175,12 @@ def _largest(instances: Any) -> list[int]:
     return sorted(order[:_MAX_OBJECTS].tolist())
 
 
-def _labels(detectors: Sequence[LoadedDetector]) -> list[str]:
+def _labels(rows: Sequence[_Row]) -> list[str]:
     """The strategies' names, with the folder of the weights where one strategy comes twice."""
-    strategies = [detector.strategy for detector in detectors]
+    strategies = [row.strategy for row in rows]
     return [
-        detector.strategy
-        if strategies.count(detector.strategy) == 1
-        else f"{detector.strategy} ({Path(detector.weights).absolute().parent.name})"
-        for detector in detectors
+        row.strategy
+        if strategies.count(row.strategy) == 1
+        else f"{row.strategy} ({Path(row.detector.weights).absolute().parent.name})"
+        for row in rows
     ]
