@@ -72,7 +72,7 @@ def test_each_row_of_a_comparison_shows_its_own_detector(figures, explanation):
     other = explain_image(narrow_model(*DSLA).eval(), image_input([BOX], [1]))
     draw_assignment_comparison(["A", "B"], [explanation, other], "title", PATH)
     rows = rows_of(figures[0])
-    assert_shows(rows["A\npositive weight"], explanation.objects[0].maps["positive weight"][0])
+    assert_shows(rows["A\npositive\nweight"], explanation.objects[0].maps["positive weight"][0])
     assert_shows(rows["B\nlabel"], other.objects[0].maps["label"][0])
 
 
@@ -102,7 +102,7 @@ def test_rows_of_an_evolution_tell_their_iteration(figures, explanation):
     rows = rows_of(figures[0])
     for label, maps in (("iteration\n0", explanation.objects[0]), ("iteration\n3", later)):
         assert_shows(rows[label], maps.maps["positive weight"][0])
-    ticks = rows["share of the\npositive weight"].get_xticks()
+    ticks = rows["share of the\npositive\nweight"].get_xticks()
     np.testing.assert_array_equal(ticks, ticks.round())
 
 

@@ -127,6 +127,7 @@ def build_detectors(cfg: CfgNode, strategies: Sequence[str]) -> dict[str, PointD
         its_cfg.MODEL.DEVICE = "cpu"
         its_cfg.MODEL.LABEL_ASSIGNMENT.NAME = name
         its_cfg.MODEL.POINT_HEAD.update(LABEL_ASSIGNMENT_REGISTRY.get(name).head_options)
+        torch.manual_seed(0)
         detectors[name] = build_model(its_cfg).eval()
     return detectors
 

@@ -123,8 +123,11 @@ def _own_row(detector: LoadedDetector) -> _Row:
 
 def _other_rows(detector: LoadedDetector) -> list[_Row]:
     """All other registered label assignments, asked about the predictions of this detector."""
+    import torch
+
     from ...modeling import LABEL_ASSIGNMENT_REGISTRY, build_label_assignment
 
+    torch.manual_seed(0)  # initial weights are drawn
     rows = []
     for name, _ in LABEL_ASSIGNMENT_REGISTRY:
         if name != detector.strategy:
