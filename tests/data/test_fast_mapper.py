@@ -8,7 +8,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.env import seed_all_rng
 from PIL import Image
 
-from autoassign.data import CheckedDatasetMapper, FastDatasetMapper
+from autoassign.data import CheckedDatasetMapper, FastDatasetMapper, build_train_mapper
 
 BOX = (40, 30, 130, 90)
 # What turns an image as it was seen into what is stored under an EXIF orientation.
@@ -211,3 +211,33 @@ def test_a_file_that_is_no_image_is_named(record, make_cfg, tmp_path):
     (tmp_path / "none.jpg").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"none\.jpg: the image cannot be read"):
         FastDatasetMapper(make_cfg())({**record(photo()), "file_name": str(tmp_path / "none.jpg")})
+
+
+@pytest.mark.parametrize("size", [160, 20])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_a_cached_image_is_not_decoded_again(record, make_cfg, monkeypatch, size, name):
+    cfg = make_cfg()
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.RANDOM_FLIP = (size,), "none"
+    cfg.DATALOADER.FAST_MAPPER, cfg.DATALOADER.CACHE_GB = True, 0.1
+    stored = record(photo(), name)
+    first = build_train_mapper(cfg)(stored)
+    monkeypatch.delattr(FastDatasetMapper, "_decode")
+    second = build_train_mapper(cfg)(stored)
+    assert torch.equal(second["image"], first["image"])
+    assert torch.equal(second["instances"].gt_boxes.tensor, first["instances"].gt_boxes.tensor)
+
+
+def test_a_cached_image_of_another_size_than_annotated_is_named(record, make_cfg):
+    cfg = make_cfg()
+    cfg.DATALOADER.FAST_MAPPER, cfg.DATALOADER.CACHE_GB = True, 0.1
+    stored = record(photo())
+    build_train_mapper(cfg)(stored)
+    with pytest.raises(ValueError, match=r"photo\.jpg, got \(200, 160\), expect \(210, 160\)"):
+        build_train_mapper(cfg)({**stored, "width": 210})
+
+
+def test_the_cache_needs_the_fast_mapper(make_cfg):
+    cfg = make_cfg()
+    cfg.DATALOADER.CACHE_GB = 1.0
+    with pytest.raises(ValueError, match="CACHE_GB needs"):
+        build_train_mapper(cfg)

@@ -66,6 +66,7 @@ ALLOWED_VALUES = {
         "(), or the least and the greatest factor",
     ),
     "DATASETS.CUSTOM.VAL_FRACTION": _below_1,
+    "DATALOADER.CACHE_GB": at_least(0),
     "DATALOADER.NUM_WORKERS": between(0, 1000),
     "DATALOADER.REPEAT_THRESHOLD": at_least(0),
     "SOLVER.OPTIMIZER": one_of("SGD", "ADAMW"),

@@ -7,7 +7,7 @@ from .classes import resolve_num_classes
 from .cleaning import CleaningReport, clean_boxes
 from .dataset_mapper import CheckedDatasetMapper
 from .datasets import register_builtin_datasets
-from .fast_mapper import FastDatasetMapper
+from .fast_mapper import IMAGE_CACHE, FastDatasetMapper
 from .image_files import READ_ERRORS, image_size, read_image
 from .model_inputs import has_objects, map_record
 from .records import (
@@ -25,6 +25,7 @@ from .train_loader import TrainingBatches, build_train_loader, build_train_mappe
 
 __all__ = [
     "FORMATS",
+    "IMAGE_CACHE",
     "READ_ERRORS",
     "BoxTable",
     "CheckedDatasetMapper",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,6 +14,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
+from detectron2.utils import comm
 from fvcore.transforms.transform import ScaleTransform
 from PIL import Image
 from torch import Tensor
@@ -20,9 +22,13 @@ from torchvision.transforms.v2.functional import resize
 
 from .augmentations import build_train_augmentations, largest_scale
 from .dataset_mapper import CheckedDatasetMapper
+from .image_cache import ImageCache
 from .image_files import check_mode, orientation_of
 
-__all__ = ["FastDatasetMapper", "TorchResizeTransform"]
+__all__ = ["IMAGE_CACHE", "FastDatasetMapper", "TorchResizeTransform"]
+
+# The folder in OUTPUT_DIR that keeps decoded images while a training runs.
+IMAGE_CACHE = "decoded_images"
 
 # By the divisor of both sides. All turn the image as its EXIF data says.
 _DECODING_FLAGS = {
@@ -49,6 +55,7 @@ class FastDatasetMapper(CheckedDatasetMapper):
         augmentations: Sequence[T.Augmentation],
         image_format: str,
         largest_scale: Callable[[int, int], float] | None = None,
+        cache: ImageCache | None = None,
     ) -> None:
         """
         Args:
@@ -57,6 +64,7 @@ class FastDatasetMapper(CheckedDatasetMapper):
                 Pillow.
             largest_scale: the greatest factor by which the augmentations scale an image of a
                 height and width. Without it, images are decoded at their full size.
+            cache: keeps the decoded images.
         """
         super().__init__(
             is_train=True,
@@ -67,6 +75,7 @@ class FastDatasetMapper(CheckedDatasetMapper):
             image_format=image_format,
         )
         self._largest_scale = largest_scale
+        self._cache = cache
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:  # type: ignore[override]  # training
@@ -75,6 +84,7 @@ class FastDatasetMapper(CheckedDatasetMapper):
             "image_format": cfg.INPUT.FORMAT,
             # A crop magnifies what it keeps.
             "largest_scale": None if cfg.INPUT.CROP.ENABLED else partial(largest_scale, cfg),
+            "cache": _build_cache(cfg),
         }
 
     def _map(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -92,23 +102,37 @@ class FastDatasetMapper(CheckedDatasetMapper):
 
     def _read(self, record: dict[str, Any]) -> tuple[np.ndarray, int]:
         """The image of a record, (H, W, C), and what its sides have been divided by."""
-        with open(record["file_name"], "rb") as file:
+        file_name = record["file_name"]
+        height, width = record.get("height", 0), record.get("width", 0)
+        divisor = self._divisor(height, width)
+        path = self._cache and self._cache.path(file_name, divisor, self.image_format)
+        image = self._cache.read(path) if path else None
+        if image is None:
+            image = self._decode(file_name, divisor)
+            if path:
+                self._cache.write(path, image)
+        if divisor > 1 and image.shape[:2] == (height // divisor, width // divisor):
+            return image, divisor
+        if divisor > 1 and image.shape[:2] != (height, width):
+            image = self._decode(file_name, 1)  # for a message with its true size
+        detection_utils.check_image_size(record, image)
+        return image, 1
+
+    def _decode(self, file_name: str, divisor: int) -> np.ndarray:
+        """(H, W, C); the sides are divided if OpenCV can decode the file."""
+        with open(file_name, "rb") as file:
             content = file.read()
         with Image.open(io.BytesIO(content)) as header:
             check_mode(header)
             is_for_opencv = self.image_format in ("BGR", "RGB") and _is_plain_jpeg(header, content)
-        height, width = record.get("height", 0), record.get("width", 0)
-        divisor = self._divisor(height, width)
         image = None
         if is_for_opencv:
             image = cv2.imdecode(np.frombuffer(content, np.uint8), _DECODING_FLAGS[divisor])
-        if image is None or image.shape[:2] != (height // divisor, width // divisor):
-            image = detection_utils.read_image(record["file_name"], self.image_format)
-            detection_utils.check_image_size(record, image)
-            return image, 1
+        if image is None:
+            return detection_utils.read_image(file_name, self.image_format)
         if self.image_format == "RGB":
-            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        return image, divisor
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return image
 
     def _divisor(self, height: int, width: int) -> int:
         if self._largest_scale is None or not height or not width:
@@ -120,6 +144,16 @@ class FastDatasetMapper(CheckedDatasetMapper):
             # Only whole parts: boxes keep their places to the last bit.
             if divisor == 1 or (divisor * scale <= 1 and not (height % divisor or width % divisor))
         )
+
+
+def _build_cache(cfg: CfgNode) -> ImageCache | None:
+    if not cfg.DATALOADER.CACHE_GB:
+        return None
+    return ImageCache(
+        Path(cfg.OUTPUT_DIR, IMAGE_CACHE),
+        max_bytes=cfg.DATALOADER.CACHE_GB * 1e9,
+        num_writers=comm.get_local_size() * max(1, cfg.DATALOADER.NUM_WORKERS),
+    )
 
 
 def _is_plain_jpeg(header: Image.Image, content: bytes) -> bool:

@@ -101,9 +101,15 @@ def _end_with_training() -> None:
 
 
 def build_train_mapper(cfg: CfgNode) -> CheckedDatasetMapper:
-    """The mapper of training images: :class:`FastDatasetMapper` with ``FAST_MAPPER``."""
+    """The mapper of training images: :class:`FastDatasetMapper` with ``FAST_MAPPER``.
+
+    Raises:
+        ValueError: ``CACHE_GB`` is set without ``FAST_MAPPER``.
+    """
     if cfg.DATALOADER.FAST_MAPPER:
         return FastDatasetMapper(cfg)
+    if cfg.DATALOADER.CACHE_GB:
+        raise ValueError("DATALOADER.CACHE_GB needs DATALOADER.FAST_MAPPER True")
     return CheckedDatasetMapper(cfg, is_train=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import weakref
 from pathlib import Path
@@ -25,6 +26,7 @@ from torch.utils.data import DataLoader
 from ..checkpoint import PointCheckpointer, Strictness, find_checkpoint
 from ..config import check_values, replacing
 from ..data import (
+    IMAGE_CACHE,
     CheckedDatasetMapper,
     TrainingBatches,
     build_train_loader,
@@ -188,9 +190,11 @@ class Trainer(DefaultTrainer):
             batches.start_iter = self.start_iter
         try:
             with self._signals:
-                return super().train()
+                results = super().train()
         except (FloatingPointError, OSError) as error:
             raise type(error)(f"{error}. {self._last_checkpoint()}") from error
+        shutil.rmtree(Path(self.cfg.OUTPUT_DIR, IMAGE_CACHE), ignore_errors=True)
+        return results
 
     def _announce(self) -> None:
         cfg = self.cfg
