@@ -32,7 +32,7 @@ faults: $(READY) ## run the tests of kills, hostile files and fuzzing: under 15 
 coverage: $(READY) ## run the tests and list the lines of the package that they do not reach
 	$(PYTEST) --cov=autoassign --cov-report=term-missing:skip-covered $(ARGS)
 
-lint: $(READY) ## check the format, the code, the types and the imports between rooms
+lint: $(READY) ## check the format, the code, the types and the imports between packages
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m mypy

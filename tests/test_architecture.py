@@ -1,4 +1,4 @@
-"""How the rooms of the package import each other; `make lint` checks which of them may."""
+"""How the packages of autoassign import each other; `make lint` checks which of them may."""
 
 import ast
 import importlib
@@ -22,22 +22,22 @@ def imports() -> Iterator[tuple[str, str, str]]:
                 yield from ((module, source, name.name) for name in node.names)
 
 
-def room(module: str) -> str:
-    """The top-level package of a module; the packages of analysis are rooms of their own."""
+def package(module: str) -> str:
+    """The top-level package of a module; the packages of analysis are packages of their own."""
     parts = module.split(".")
     return ".".join(parts[: 3 if parts[1:2] == ["analysis"] else 2])
 
 
 def exported(source: str) -> tuple[str, ...]:
     """The names that a package exports; none if it is a module inside one."""
-    package = importlib.import_module(source)
-    return tuple(package.__all__) if hasattr(package, "__path__") else ()
+    imported = importlib.import_module(source)
+    return tuple(imported.__all__) if hasattr(imported, "__path__") else ()
 
 
-def test_rooms_import_only_what_other_rooms_export():
+def test_packages_import_only_what_others_export():
     wrong = [
         f"{module}: from {source} import {name}"
         for module, source, name in imports()
-        if room(source) not in (room(module), "autoassign") and name not in exported(source)
+        if package(source) not in (package(module), "autoassign") and name not in exported(source)
     ]
     assert not wrong

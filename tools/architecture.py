@@ -1,4 +1,4 @@
-"""Draw which rooms of the package import which into ARCHITECTURE.md, as a Mermaid graph."""
+"""Draw which packages of autoassign import which into ARCHITECTURE.md, as a Mermaid graph."""
 
 import re
 from pathlib import Path
@@ -9,27 +9,27 @@ PAGE = Path(__file__).resolve().parents[1] / "ARCHITECTURE.md"
 PACKAGE = "autoassign"
 
 
-def room_imports() -> dict[str, set[str]]:
-    """Each room with the rooms that its modules import."""
+def package_imports() -> dict[str, set[str]]:
+    """Each package with the packages that its modules import."""
     graph = grimp.build_graph(PACKAGE, cache_dir=None)
-    rooms = sorted(name for name in graph.find_children(PACKAGE) if graph.find_children(name))
+    packages = sorted(name for name in graph.find_children(PACKAGE) if graph.find_children(name))
     return {
-        room.removeprefix(f"{PACKAGE}."): {
+        package.removeprefix(f"{PACKAGE}."): {
             other.removeprefix(f"{PACKAGE}.")
-            for other in rooms
-            if other != room
-            and graph.direct_import_exists(importer=room, imported=other, as_packages=True)
+            for other in packages
+            if other != package
+            and graph.direct_import_exists(importer=package, imported=other, as_packages=True)
         }
-        for room in rooms
+        for package in packages
     }
 
 
 def drop_shortcuts(imports: dict[str, set[str]]) -> None:
     """Remove the imports that a chain of others implies."""
-    for room, others in imports.items():
+    for package, others in imports.items():
         for other in sorted(others):
             others.remove(other)
-            reached = [room]
+            reached = [package]
             for place in reached:  # grows meanwhile
                 reached += imports[place].difference(reached)
             if other not in reached:
@@ -38,12 +38,14 @@ def drop_shortcuts(imports: dict[str, set[str]]) -> None:
 
 def mermaid(imports: dict[str, set[str]]) -> str:
     """The source of the graph."""
-    arrows = [f"    {room} --> {other}" for room in imports for other in sorted(imports[room])]
+    arrows = [
+        f"    {package} --> {other}" for package in imports for other in sorted(imports[package])
+    ]
     return "\n".join(["```mermaid", "graph TD", *arrows, "```"])
 
 
 if __name__ == "__main__":
-    imports = room_imports()
+    imports = package_imports()
     drop_shortcuts(imports)
     drawn = mermaid(imports)
     page = PAGE.read_text(encoding="utf-8")

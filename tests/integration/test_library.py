@@ -11,7 +11,10 @@ from detectron2.structures import BoxMode, Instances
 from narrow_model import NARROW
 
 README = Path(__file__).parents[2] / "README.md"
-SHORT = (*NARROW, "SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2, "DATALOADER.NUM_WORKERS", 0)
+SHORT = (
+    *(*NARROW, "SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2, "DATALOADER.NUM_WORKERS", 0),
+    *("MODEL.DEVICE", "cuda"),  # the default; the CPU is used where there is none
+)
 
 
 @pytest.fixture

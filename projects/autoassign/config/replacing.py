@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 __all__ = ["remove_unfinished", "replacing"]
 
@@ -16,7 +17,8 @@ _MARK = ".unfinished"
 def replacing(path: str | Path) -> Iterator[Path]:
     """Write a file under a temporary name, which takes the place of ``path`` at the end.
 
-    Whenever the process is killed, ``path`` is the old file or the new one. The folder is made.
+    Whenever the process is killed, ``path`` is the old file or the new one. Of several processes
+    that write it at once, the last one wins. The folder is made.
 
     Args:
         path: the file to write or to replace.
@@ -29,7 +31,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}{_MARK}{path.suffix}")
+    unfinished = path.with_name(f".{path.stem}.{uuid4().hex}{_MARK}{path.suffix}")
     try:
         yield unfinished
         with unfinished.open("rb") as file:

@@ -6,10 +6,10 @@ import json
 import os
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
+from ..config import replacing
 from .table import BoxTable
 
 __all__ = ["coco_ground_truth", "write_json"]
@@ -62,17 +62,6 @@ def coco_ground_truth(
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file under a temporary name and rename it.
-
-    Unlike :func:`autoassign.config.replacing`, several processes may write the same file at once.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{uuid4().hex}")
-    try:
-        with open(unfinished, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write or replace a JSON file."""
+    with replacing(path) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
+        json.dump(content, file)

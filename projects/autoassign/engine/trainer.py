@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from ..checkpoint import PointCheckpointer, Strictness, find_checkpoint
-from ..config import check_values, replacing
+from ..config import check_values, replacing, use_cpu_without_cuda
 from ..data import (
     IMAGE_CACHE,
     CheckedDatasetMapper,
@@ -76,6 +76,9 @@ class Trainer(DefaultTrainer):
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
         check_values(cfg)
+        cfg = cfg.clone()
+        cfg.defrost()
+        use_cpu_without_cuda(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         if cfg.SEED < 0:
             cfg = _with_options(cfg, "SEED", comm.shared_random_seed())

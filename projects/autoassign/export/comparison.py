@@ -92,7 +92,7 @@ def compare_onnx(
         actual.append([output[0] for output in outputs])
     tolerance = _FLOAT16 if half else _FLOAT32
     errors = [
-        _errors(theirs, *ours, tolerance) for theirs, ours in zip(expected, actual, strict=True)
+        _errors(theirs, *ours, tolerance=tolerance) for theirs, ours in zip(expected, actual, strict=True)
     ]
     same = np.concatenate([pairs for pairs, _ in errors])
     return OnnxComparison(

@@ -29,7 +29,16 @@ from .grid import Grid, make_grid
 from .ground_truth import GroundTruth
 from .head import PointHead
 from .layers import ModulatedDeformConv
-from .pairs import Pairs, inside_pairs, nearest_pairs
+from .losses import (
+    bce_loss,
+    focal_loss,
+    giou_loss,
+    iou_log_loss,
+    negative_focal_loss,
+    paired_iou,
+    quality_focal_loss,
+)
+from .pairs import Pairs, cross_pairs, inside_pair_chunks, inside_pairs, nearest_pairs
 from .predictions import ExtraOutput, Predictions, decode
 from .test_time_augmentation import PointDetectorWithTTA
 
@@ -53,16 +62,25 @@ __all__ = [
     "PointHead",
     "Predictions",
     "TorchvisionBackbone",
+    "bce_loss",
     "build_label_assignment",
     "build_point_fpn_backbone",
     "check_finite",
     "check_torchvision_model",
+    "cross_pairs",
     "decode",
     "evaluating",
     "explain_image",
+    "focal_loss",
+    "giou_loss",
+    "inside_pair_chunks",
     "inside_pairs",
+    "iou_log_loss",
     "make_grid",
     "nearest_pairs",
+    "negative_focal_loss",
+    "paired_iou",
     "predict",
+    "quality_focal_loss",
     "rgb_image",
 ]

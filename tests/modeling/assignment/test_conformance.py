@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from detectron2.config import get_cfg
 from narrow_model import image_input, narrow_cfg, narrow_model, total
 from torch import Tensor
@@ -106,6 +109,7 @@ class Inputs:
             obj_logits=None if obj_logits is None else obj_logits.squeeze(2),
             extra={x.name: self.leaves[x.name] for x in self.assignment.extra_outputs},
             features=self.features,
+            iteration=10**6,  # of the training's second half, which explanations show
         )
 
 
@@ -218,6 +222,18 @@ def test_the_explanation_names_pairs_of_one_image_with_finite_values(name):
 
 
 @every_strategy
+def test_a_location_learns_a_box_where_the_explanation_gives_it_weight(name):
+    inputs = Inputs(name, 2)
+    gt = ground_truth([ORDINARY, CROWD], torch.float64)
+    explanation = inputs.assignment.explain(inputs.predictions(), inputs.grid, gt)
+    weighted = explanation.maps[explanation.primary] > 0
+    losses, _ = inputs.assignment(inputs.predictions(), inputs.grid, gt)
+    sum(losses.values()).backward()
+    learned = inputs.leaves["log_ltrb"].grad.abs().sum(dim=2).flatten().nonzero().squeeze(1)
+    assert torch.equal(learned, explanation.pairs.batch_locations[weighted].unique())
+
+
+@every_strategy
 def test_scores_are_probabilities(name):
     inputs = Inputs(name, 2)
     scores = inputs.assignment.scores(inputs.predictions())
@@ -300,3 +316,37 @@ def test_its_recipes_have_the_head_options_it_declares(name, pattern):
 def test_it_has_reference_vectors(name):
     vectors = Path(__file__).parents[2] / "golden_vectors"
     assert list(vectors.glob(f"{name.lower()}_*.npz"))
+
+
+def _worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", world_size=2, rank=rank)
+    for name in NAMES:
+        losses, gradients, _ = run(name, [CROWD, []], order=[rank])
+        values = {key: x.detach().numpy() for key, x in (losses | gradients).items()}
+        np.savez(f"{folder}/{name}_{rank}.npz", **values)
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder_of_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes compute with every strategy, the second one without an object."""
+    folder = tmp_path_factory.mktemp("workers")
+    mp.spawn(_worker, args=(str(folder),), nprocs=2)
+    return folder
+
+
+@every_strategy
+def test_two_workers_learn_from_half_a_batch_each_what_one_learns_from_the_whole(
+    name, folder_of_workers
+):
+    losses, gradients, _ = run(name, [CROWD, []])
+    halves = [np.load(folder_of_workers / f"{name}_{rank}.npz") for rank in (0, 1)]
+    # Sums over a worker's images by means over the workers: their mean is that of all images, but
+    # for what some strategies add to their denominators.
+    for key, loss in losses.items():
+        mean = (halves[0][key] + halves[1][key]) / 2
+        assert mean == pytest.approx(loss.item(), rel=1e-6), key
+    for key, gradient in gradients.items():
+        for half, expected in zip(halves, gradient.numpy(), strict=True):
+            np.testing.assert_allclose(half[key][0] / 2, expected, rtol=1e-6, atol=1e-12)

@@ -12,13 +12,14 @@ from .geometry import (
     center_distance,
     centerness,
     level_ranges,
+    nearest_first,
     pair_anchors,
     pair_levels,
     pair_ltrb,
     pair_offsets,
     select_winners,
 )
-from .hard import CENTERNESS, Assignment, HardAssignment
+from .hard import BOX_LOSSES, CENTERNESS, CLASS_LOSSES, Assignment, HardAssignment
 from .interface import Explanation, LabelAssignment, build_label_assignment
 from .max_iou import MaxIoU
 from .objectness import explicit_objectness_loss
@@ -38,7 +39,9 @@ from .workers import mean_over_workers
 
 __all__ = [
     "ATSS",
+    "BOX_LOSSES",
     "CENTERNESS",
+    "CLASS_LOSSES",
     "DSLA",
     "FCOS",
     "FSAF",
@@ -60,6 +63,7 @@ __all__ = [
     "explicit_objectness_loss",
     "level_ranges",
     "mean_over_workers",
+    "nearest_first",
     "pair_anchors",
     "pair_levels",
     "pair_ltrb",
