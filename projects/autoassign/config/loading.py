@@ -15,6 +15,7 @@ from detectron2.config import CfgNode, get_cfg
 
 from .defaults import add_autoassign_config
 from .files import find_config
+from .options import flatten_options
 
 __all__ = ["load_config", "load_config_text", "normalize_opts", "set_options"]
 
@@ -48,7 +49,7 @@ def set_options(config_file: str = "", opts: Sequence[Any] = ()) -> frozenset[st
 
     Arguments and errors are those of :func:`load_config`.
     """
-    in_file = [key for key, _ in _leaves(_read(find_config(config_file)), {})]
+    in_file = flatten_options(_read(find_config(config_file)))
     return frozenset([*in_file, *normalize_opts(opts)[::2]])
 
 
@@ -140,7 +141,7 @@ def _override(options: Any, opts: Sequence[Any], *, source: str = "") -> CfgNode
     try:
         if not isinstance(options, dict):
             raise ValueError(f"it is not a mapping of options but {reprlib.repr(options)}")
-        for key, value in _leaves(options, cfg):
+        for key, value in flatten_options(options).items():
             _set_option(cfg, key, value)
     except RecursionError as error:
         raise ValueError(f"{source}: it is nested too deeply") from error
@@ -152,26 +153,6 @@ def _override(options: Any, opts: Sequence[Any], *, source: str = "") -> CfgNode
     return cfg
 
 
-def _leaves(
-    options: dict[Any, Any], section: dict[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values.
-
-    Args:
-        options: nested mappings.
-        section: the part of the config that they override; {} where it has none.
-        prefix: key of the section with its last dot.
-    """
-    for name, value in options.items():
-        key, subsection = f"{prefix}{name}", section.get(name, {})
-        if isinstance(subsection, dict) and isinstance(value, dict) and value:
-            yield from _leaves(value, subsection, f"{key}.")
-        elif isinstance(subsection, CfgNode) and value != {}:
-            raise ValueError(f"{key} is not a mapping of options but {reprlib.repr(value)}")
-        elif not isinstance(subsection, CfgNode):
-            yield key, value
-
-
 def _set_option(cfg: CfgNode, key: str, value: Any) -> None:
     *parents, name = key.split(".")
     node: Any = cfg
@@ -180,7 +161,12 @@ def _set_option(cfg: CfgNode, key: str, value: Any) -> None:
     if not isinstance(node, CfgNode) or name not in node:
         raise ValueError(f"there is no option {key}{_hint(cfg, key)}")
     if isinstance(node[name], CfgNode):
-        raise ValueError(f"{key} is a section of options: set one of {', '.join(node[name])}")
+        if value == {}:
+            return
+        raise ValueError(
+            f"{key} is a section of options, not {reprlib.repr(value)}: set one of "
+            f"{', '.join(node[name])}"
+        )
     node[name] = _converted(key, value, node[name])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -12,6 +11,7 @@ from torch import nn
 
 from .. import __version__
 from ..checkpoint import CheckpointDescription, peek
+from ..config import flatten_options
 
 __all__ = ["check_resumable", "describe", "seed_of"]
 
@@ -64,9 +64,9 @@ def check_resumable(cfg: CfgNode, model: nn.Module, checkpoint: str) -> None:
     content = peek(checkpoint) or {}
     description = CheckpointDescription.from_checkpoint(content)
     old: dict[str, Any] = {}
-    new = _flat(yaml.safe_load(cfg.dump()))
+    new = flatten_options(yaml.safe_load(cfg.dump()))
     if description is not None:
-        old = _flat(yaml.safe_load(description.config))
+        old = flatten_options(yaml.safe_load(description.config))
         for key in _FIXED_OPTIONS:
             if old[key] != new[key]:
                 raise ValueError(
@@ -107,15 +107,3 @@ def _check_same_classes(cfg: CfgNode, description: CheckpointDescription, checkp
         f"{checkpoint} was trained with other classes than those of DATASETS.TRAIN: {difference}; "
         "restore the dataset to go on, or give another OUTPUT_DIR"
     )
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    return dict(_leaves(node, prefix))
-
-
-def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
