@@ -6,9 +6,9 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
+import pycocotools.mask as mask_util
 from detectron2.utils.logger import create_small_table
 
-from .boxes import pairwise_iou
 from .coco import FastCOCOEvaluator
 
 __all__ = ["VOCEvaluator", "average_precision"]
@@ -88,8 +88,10 @@ class _Matches:
         object_rows, detection_rows = (_rows_by_image(x) for x in (objects, detections))
         for image_id in object_rows.keys() & detection_rows.keys():
             rows, columns = detection_rows[image_id], np.array(object_rows[image_id])
-            ious = pairwise_iou(
-                [detections[i]["bbox"] for i in rows], [objects[i]["bbox"] for i in columns]
+            ious = mask_util.iou(
+                [detections[i]["bbox"] for i in rows],
+                [objects[i]["bbox"] for i in columns],
+                [False] * len(columns),
             )
             self._iou[rows] = ious.max(axis=1)
             self._object[rows] = columns[ious.argmax(axis=1)]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pycocotools.mask as mask_util
 from detectron2.data import MetadataCatalog
 from detectron2.utils.logger import create_small_table
 
-from .boxes import pairwise_iou
 from .coco import FastCOCOEvaluator
 from .voc import average_precision
 
@@ -117,7 +117,12 @@ def _match(
     """Score of each detection of an image, whether it counts, and whether it finds a face."""
     detections = detections[np.argsort(-detections[:, 4], kind="stable")]
     one_pixel = np.array([0, 0, 1, 1])
-    ious = pairwise_iou(detections[:, :4] + one_pixel, faces + one_pixel)
+    # pycocotools takes the memory of an array for its rows.
+    ious = mask_util.iou(
+        np.ascontiguousarray(detections[:, :4] + one_pixel),
+        np.ascontiguousarray(faces + one_pixel),
+        [False] * len(faces),
+    )
     best = ious.argmax(axis=1)
     matched = ious.max(axis=1) >= _IOU_THRESHOLD
     in_subset = np.isin(best, subset)
