@@ -11,10 +11,10 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from faster_coco_eval import COCO, COCOeval_faster
 
-__all__ = ["FastCOCOEvaluator"]
+__all__ = ["METRICS", "FastCOCOEvaluator"]
 
-
-_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+#: COCO's metrics of boxes, in the order in which they are shown.
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 class FastCOCOEvaluator(COCOEvaluator):
@@ -57,7 +57,7 @@ class FastCOCOEvaluator(COCOEvaluator):
         """Names of the metrics of a dataset as the event storage has them, such as "bbox/AP"."""
         classes = MetadataCatalog.get(dataset_name).get("thing_classes", ())
         per_class = [f"AP-{name}" for name in classes] if len(classes) > 1 else []
-        return [f"bbox/{metric}" for metric in (*_METRICS, *per_class)]
+        return [f"bbox/{metric}" for metric in (*METRICS, *per_class)]
 
     def _eval_predictions(
         self, predictions: list[dict[str, Any]], img_ids: list | None = None

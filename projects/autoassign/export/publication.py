@@ -15,7 +15,8 @@ from detectron2.config import CfgNode
 from .. import __version__
 from ..checkpoint import CheckpointDescription, Strictness, read_weight_file, write_weight_file
 from ..config import replacing
-from ..runs import METRICS, LoadedDetector, TrainedRun, load_detector
+from ..evaluation import METRICS
+from ..runs import LoadedDetector, TrainedRun, load_detector
 
 __all__ = ["Publication", "publish"]
 

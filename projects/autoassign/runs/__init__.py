@@ -16,11 +16,10 @@ from .evolution import (
     start_evolution,
 )
 from .folder import TrainedRun, evaluation_folder
-from .metrics import METRICS, Metrics, iterations_done, metric_prefix, read_metrics, repair_metrics
+from .metrics import Metrics, iterations_done, metric_prefix, read_metrics, repair_metrics
 from .weights import check_weights_exist
 
 __all__ = [
-    "METRICS",
     "Evolution",
     "LoadedDetector",
     "Metrics",

@@ -10,16 +10,12 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "METRICS",
     "Metrics",
     "iterations_done",
     "metric_prefix",
     "read_metrics",
     "repair_metrics",
 ]
-
-#: COCO's metrics, in the order in which they are shown.
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from ...config import flatten_options
-from ...runs import METRICS
+from ...evaluation import METRICS
 from .budget import Budget
 from .candidates import Candidate
 from .results import TrialResult, class_metrics, mean_over_seeds, paired_difference

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ...runs import METRICS, TrainedRun
+from ...evaluation import METRICS
+from ...runs import TrainedRun
 from .line_chart import Lines, plot_lines
 from .style import save_figure
 

@@ -19,7 +19,8 @@ from markupsafe import Markup
 from ... import __version__
 from ...checkpoint import Strictness
 from ...config import replacing
-from ...runs import METRICS, LoadedDetector, TrainedRun
+from ...evaluation import METRICS
+from ...runs import LoadedDetector, TrainedRun
 from ..figures import Lines, assignment_charts, draw_priors, read_priors, training_charts
 from .assignment_data import MAX_OBJECTS, assignment_data
 from .configuration import changed_options, marked_lines
