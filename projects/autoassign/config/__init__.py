@@ -1,7 +1,17 @@
 """The project's options, the values they may have, and the YAML files that set them."""
 
 from .allowed_values import ALLOWED_VALUES, check_values
-from .checks import Rule, above, at_least, between, check_choice, check_options, inside, one_of
+from .checks import (
+    Rule,
+    above,
+    at_least,
+    below,
+    between,
+    check_options,
+    check_value,
+    inside,
+    one_of,
+)
 from .defaults import add_autoassign_config
 from .device import use_cpu_without_cuda
 from .files import find_config, get_config_file
@@ -17,9 +27,10 @@ __all__ = [
     "above",
     "add_autoassign_config",
     "at_least",
+    "below",
     "between",
-    "check_choice",
     "check_options",
+    "check_value",
     "check_values",
     "find_config",
     "flatten_options",

@@ -6,7 +6,7 @@ from math import inf
 
 from detectron2.config import CfgNode
 
-from .checks import Rule, above, at_least, between, check_options, inside, one_of
+from .checks import Rule, above, at_least, below, between, check_options, inside, one_of
 
 __all__ = ["ALLOWED_VALUES", "check_values"]
 
@@ -19,7 +19,7 @@ def _three(rule: Rule, text: str) -> Rule:
     return Rule(lambda x: len(x) == 3 and all(map(rule.holds, x)), text)
 
 
-_below_1 = Rule(lambda x: 0 <= x < 1, "at least 0 and less than 1")
+_below_1 = below(0, 1)
 _finite = Rule(lambda x: -inf < x < inf, "a finite number")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ __all__ = [
     "Rule",
     "above",
     "at_least",
+    "below",
     "between",
-    "check_choice",
     "check_options",
+    "check_value",
     "inside",
     "one_of",
 ]
@@ -53,13 +54,18 @@ def between(low: float, high: float) -> Rule:
     return Rule(lambda x: low <= x <= high, f"between {low} and {high}")
 
 
+def below(low: float, high: float) -> Rule:
+    """Numbers from ``low``, included, to ``high``, excluded."""
+    return Rule(lambda x: low <= x < high, f"at least {low} and less than {high}")
+
+
 def inside(low: float, high: float) -> Rule:
     """Numbers between ``low`` and ``high``, both excluded."""
     return Rule(lambda x: low < x < high, f"greater than {low} and less than {high}")
 
 
 def check_options(node: CfgNode, rules: Mapping[str, Rule], prefix: str = "") -> None:
-    """Hold the options of a config node against their rules.
+    """Check the options of a config node.
 
     Args:
         node: a config, or a part of it.
@@ -73,16 +79,18 @@ def check_options(node: CfgNode, rules: Mapping[str, Rule], prefix: str = "") ->
         value: Any = node
         for name in key.split("."):
             value = value[name]
-        try:
-            allowed = rule.holds(value)
-        except TypeError:
-            allowed = False
-        if not allowed:
-            raise ValueError(f"{prefix}{key} is {value!r}; it must be {rule.text}")
+        check_value(f"{prefix}{key}", value, rule)
 
 
-def check_choice(field: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise a ValueError that names the field and what is allowed, unless ``value`` is."""
-    if value not in allowed:
-        listing = ", ".join(name or "''" for name in allowed)
-        raise ValueError(f"{field} is '{value}'; it may be one of: {listing}")
+def check_value(key: str, value: object, rule: Rule) -> None:
+    """Check the value of one option.
+
+    Raises:
+        ValueError: it is not allowed; option, value and allowed values are named.
+    """
+    try:
+        allowed = rule.holds(value)
+    except TypeError:
+        allowed = False
+    if not allowed:
+        raise ValueError(f"{key} is {value!r}; it must be {rule.text}")

@@ -15,6 +15,7 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
+from ..config import below, check_value
 from .assignment import LabelAssignment, build_label_assignment
 from .grid import Grid, make_grid
 from .ground_truth import GroundTruth
@@ -72,10 +73,7 @@ class PointDetector(DenseDetector):
         Raises:
             ValueError: an option has a value that is not allowed.
         """
-        if not 0 <= location_offset < 1:
-            raise ValueError(
-                f"MODEL.POINT_HEAD.LOCATION_OFFSET is {location_offset}; it lies in [0, 1) strides"
-            )
+        check_value("MODEL.POINT_HEAD.LOCATION_OFFSET", location_offset, below(0, 1))
         super().__init__(
             backbone, head, list(head_in_features), pixel_mean=pixel_mean, pixel_std=pixel_std
         )

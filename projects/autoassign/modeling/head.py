@@ -12,7 +12,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, get_norm
 from torch import Tensor, nn
 
-from ..config import check_choice
+from ..config import check_value, inside, one_of
 from .layers import ModulatedDeformConv
 from .predictions import ExtraOutput, Predictions
 
@@ -77,9 +77,9 @@ class PointHead(nn.Module):
         """
         super().__init__()
         channels = input_shape[0].channels
-        check_choice("MODEL.POINT_HEAD.OBJECTNESS", objectness, _OBJECTNESS)
-        check_choice("MODEL.POINT_HEAD.BOX_ACTIVATION", box_activation, _BOX_ACTIVATIONS)
-        check_choice("MODEL.POINT_HEAD.NORM", norm, _NORMS)
+        check_value("MODEL.POINT_HEAD.OBJECTNESS", objectness, one_of(*_OBJECTNESS))
+        check_value("MODEL.POINT_HEAD.BOX_ACTIVATION", box_activation, one_of(*_BOX_ACTIVATIONS))
+        check_value("MODEL.POINT_HEAD.NORM", norm, one_of(*_NORMS))
         _check_numbers(num_classes, prior_prob, norm, channels)
         _check_num_convs(num_convs, deformable_last_conv)
         self.strides = tuple(shape.stride for shape in input_shape)
@@ -171,8 +171,7 @@ def _check_numbers(num_classes: int, prior_prob: float, norm: str, channels: int
             f"MODEL.POINT_HEAD.NUM_CLASSES is {num_classes}; it is at least 1 "
             "(autoassign.data.resolve_num_classes takes it from the data)"
         )
-    if not 0 < prior_prob < 1:
-        raise ValueError(f"MODEL.POINT_HEAD.PRIOR_PROB is {prior_prob}; it lies between 0 and 1")
+    check_value("MODEL.POINT_HEAD.PRIOR_PROB", prior_prob, inside(0, 1))
     if norm == "GN" and channels % 32:
         raise ValueError(
             f"MODEL.POINT_HEAD.NORM 'GN' has 32 groups; MODEL.FPN.OUT_CHANNELS {channels} "

@@ -11,7 +11,7 @@ from detectron2.modeling.backbone import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelP6P7
 from torch import Tensor, nn
 
-from ...config import check_choice, check_options, one_of
+from ...config import check_options, check_value, one_of
 from .checkpointing import checkpoint_activations
 
 __all__ = ["LastLevelP6", "LastLevelP6P7WithoutReLU", "build_point_fpn_backbone"]
@@ -62,7 +62,7 @@ def build_point_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     last_c = in_features[-1]
     last_p = f"p{shapes[last_c].stride.bit_length() - 1}"
     top_in_feature = options.TOP_BLOCK_IN_FEATURE
-    check_choice("MODEL.FPN.TOP_BLOCK_IN_FEATURE", top_in_feature, (last_p, last_c))
+    check_value("MODEL.FPN.TOP_BLOCK_IN_FEATURE", top_in_feature, one_of(last_p, last_c))
     return FPN(
         bottom_up=bottom_up,
         in_features=in_features,

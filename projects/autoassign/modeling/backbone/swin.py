@@ -9,7 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, SwinTransformer
 from torchvision.ops import StochasticDepth
 
-from ...config import check_options, inside, one_of
+from ...config import below, check_options, one_of
 
 __all__ = ["build_swin_backbone"]
 
@@ -32,7 +32,7 @@ def build_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SwinTransformer
         ValueError: an option has a value that is not allowed.
     """
     options = cfg.MODEL.SWIN
-    rules = {"SIZE": one_of(*_SIZES), "DROP_PATH_RATE": inside(-1e-9, 1)}
+    rules = {"SIZE": one_of(*_SIZES), "DROP_PATH_RATE": below(0, 1)}
     check_options(options, rules, "MODEL.SWIN.")
     check_options(cfg.MODEL.BACKBONE, {"FREEZE_AT": one_of(*range(6))}, "MODEL.BACKBONE.")
     swin = SwinTransformer(

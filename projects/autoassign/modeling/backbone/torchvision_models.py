@@ -15,7 +15,7 @@ from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from ...config import check_choice
+from ...config import check_value, one_of
 from ..layers import NORMS, convert_batch_norms
 
 __all__ = ["TorchvisionBackbone", "check_torchvision_model"]
@@ -66,7 +66,7 @@ class TorchvisionBackbone(Backbone):
         """
         super().__init__()
         check_torchvision_model("MODEL.TORCHVISION.NAME", name)
-        check_choice("MODEL.TORCHVISION.NORM", norm, NORMS)
+        check_value("MODEL.TORCHVISION.NORM", norm, one_of(*NORMS))
         model = torchvision.models.get_model(name, weights=None)
         outputs = _layer_outputs(model, name)
         ends = _ends_of_levels(outputs)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
-from ...config import check_choice
+from ...config import check_value, one_of
 
 __all__ = ["NORMS", "AffineBatchNorm2d", "convert_batch_norms", "norm_layer"]
 
@@ -50,7 +50,7 @@ def norm_layer(option: str, norm: str) -> Callable[[int], nn.Module]:
     Raises:
         ValueError: there is no such normalisation.
     """
-    check_choice(option, norm, NORMS)
+    check_value(option, norm, one_of(*NORMS))
     return _LAYERS[norm]
 
 
