@@ -6,6 +6,7 @@ from .hooks import best_metric, check_average_options
 from .launch import launch
 from .lazy_training import train_lazily
 from .optimizer import build_optimizer
+from .output_dir import lock_folder
 from .parameter_groups import parameter_groups
 from .schedule import scale_iterations, scale_to_batch_size
 from .setup import setup_config
@@ -20,6 +21,7 @@ __all__ = [
     "check_average_options",
     "check_evolution_options",
     "launch",
+    "lock_folder",
     "parameter_groups",
     "scale_iterations",
     "scale_to_batch_size",

@@ -1,21 +1,41 @@
-"""One training in an output folder."""
+"""Output folders: one process at a time, and no training over another."""
 
 from __future__ import annotations
 
 import fcntl
 import logging
 import os
+from pathlib import Path
 from typing import IO
 
 from ..checkpoint import find_checkpoint
 from ..config import remove_unfinished
 
-__all__ = ["lock_output_dir", "refuse_to_overwrite"]
+__all__ = ["lock_folder", "lock_output_dir", "refuse_to_overwrite"]
 
 logger = logging.getLogger(__name__)
 
 # Kept open: closing a file gives up its lock.
 _locks: list[IO[str]] = []
+
+
+def lock_folder(folder: str | Path) -> IO[str]:
+    """Reserve a folder for this process, until the file returned is closed or the process ends.
+
+    Raises:
+        BlockingIOError: another process has reserved it.
+        OSError: the folder cannot be written to.
+    """
+    # POSIX locks, unlike flock's, are not inherited: orphaned data loaders do not hold them.
+    file = open(os.path.join(folder, ".lock"), "a")  # noqa: SIM115
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.close()
+        raise BlockingIOError(f"another process has reserved {folder}") from error
+    except OSError as error:
+        logger.warning(f"{folder} cannot be locked ({error.strerror}): start one process only")
+    return file
 
 
 def lock_output_dir(output_dir: str) -> None:
@@ -28,23 +48,16 @@ def lock_output_dir(output_dir: str) -> None:
     """
     try:
         os.makedirs(output_dir, exist_ok=True)
-        # POSIX locks, unlike flock's, are not inherited: orphaned data loaders do not hold them.
-        file = open(os.path.join(output_dir, ".lock"), "a")  # noqa: SIM115
-    except OSError as error:
-        is_file = os.path.exists(output_dir) and not os.path.isdir(output_dir)
-        reason = "it is a file" if is_file else error.strerror
-        raise OSError(f"OUTPUT_DIR {output_dir} cannot be written to: {reason}") from error
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        file.close()
+        _locks.append(lock_folder(output_dir))
+    except BlockingIOError as error:
         raise OSError(
             f"another training is running in OUTPUT_DIR {output_dir}: wait for it, or give another "
             "folder"
         ) from error
     except OSError as error:
-        logger.warning(f"{output_dir} cannot be locked ({error.strerror}): start one training only")
-    _locks.append(file)
+        is_file = os.path.exists(output_dir) and not os.path.isdir(output_dir)
+        reason = "it is a file" if is_file else error.strerror
+        raise OSError(f"OUTPUT_DIR {output_dir} cannot be written to: {reason}") from error
     remove_unfinished(output_dir)
 
 

@@ -2,6 +2,8 @@
 
 import csv
 import importlib
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -140,8 +142,24 @@ def test_an_interrupt_says_how_to_go_on(compare_files, monkeypatch, capsys):
 
 def test_two_comparisons_in_one_folder_exclude_each_other(compare_files, tmp_path):
     (tmp_path / "out").mkdir()
-    with MODULE._locked(tmp_path / "out"), pytest.raises(ValueError, match="another comparison"):
-        compare_files()
+    hold = """
+import fcntl
+with open(".lock", "a") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print(flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", hold],
+        cwd=tmp_path / "out",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        other.stdout.readline()
+        with pytest.raises(ValueError, match="another comparison"):
+            compare_files()
+        other.communicate(b"\n")
+    assert compare_files(seeds=1) == 0
 
 
 def test_numbers_that_cannot_be(compare_files):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from ...config import normalize_opts
-from ...engine import Trainer, scale_to_batch_size
+from ...engine import Trainer, lock_folder, scale_to_batch_size
 from .budget import Budget
 from .candidates import Candidate, load_candidates
 from .charts import draw_ap_bars, draw_ap_curves
@@ -81,7 +79,11 @@ def compare(
         print("\n".join(f"  {name}: {value:.3g} s/iteration" for name, value in seconds.items()))
         return seconds
 
-    with _locked(output):
+    try:
+        lock = lock_folder(output)
+    except BlockingIOError as error:
+        raise ValueError(f"another comparison is running in {output}") from error
+    with lock:
         try:
             plan = make_plan(
                 candidates,
@@ -123,17 +125,6 @@ def _with_scaled_schedule(candidate: Candidate, num_gpus: int) -> Candidate:
     cfg = Trainer.auto_scale_workers(cfg, num_gpus).clone()
     cfg.defrost()
     return replace(candidate, cfg=cfg)
-
-
-@contextlib.contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    """Keep a second comparison from training into the same folders."""
-    with (output / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"another comparison is running in {output}") from error
-        yield
 
 
 @dataclass
