@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from ..config import first_of
+
 __all__ = ["Strictness", "check_fit"]
 
 # Tensors that are named in a message about many.
@@ -68,7 +70,7 @@ def check_fit(model: nn.Module, incompatible: Any, strictness: Strictness) -> No
     if not wrong and set(missing).issuperset(name for name, _ in model.named_parameters()):
         raise ValueError(
             "the weights have no tensor of this config's model; they begin with "
-            f"{', '.join(unknown[:_MAX_NAMES])}"
+            f"{first_of(unknown, _MAX_NAMES)}"
         )
     if wrong and rules.other_shapes:
         shapes = ", ".join(
@@ -89,8 +91,9 @@ def check_fit(model: nn.Module, incompatible: Any, strictness: Strictness) -> No
     foreign = [name for name in unknown if name.startswith(rules.unknown)]
     if foreign:
         raise ValueError(
-            f"the weights have {_listed(foreign)}, which the model of this config does not have: "
-            "were they trained with another config, such as another label assignment or objectness?"
+            f"the weights have {first_of(foreign, _MAX_NAMES)}, which the model of this config "
+            "does not have: were they trained with another config, such as another label "
+            "assignment or objectness?"
         )
 
 
@@ -103,11 +106,6 @@ def _check_missing(lacking: Sequence[str], missing: Sequence[str], model: nn.Mod
             "the weights have no head: a trained detector is needed, not a backbone alone"
         )
     raise ValueError(
-        f"the weights lack {_listed(lacking)}, which the model of this config has: were they "
-        "trained with another config, such as another label assignment or backbone?"
+        f"the weights lack {first_of(lacking, _MAX_NAMES)}, which the model of this config has: "
+        "were they trained with another config, such as another label assignment or backbone?"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - _MAX_NAMES
-    return ", ".join(names[:_MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")

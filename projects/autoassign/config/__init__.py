@@ -16,6 +16,7 @@ from .defaults import add_autoassign_config
 from .device import use_cpu_without_cuda
 from .files import find_config, get_config_file
 from .loading import load_config, load_config_text, normalize_opts, set_options
+from .messages import first_of
 from .options import flatten_options
 from .registry import LABEL_ASSIGNMENT_REGISTRY, load_strategies
 from .replacing import remove_unfinished, replacing
@@ -33,6 +34,7 @@ __all__ = [
     "check_value",
     "check_values",
     "find_config",
+    "first_of",
     "flatten_options",
     "get_config_file",
     "inside",

@@ -1,9 +1,11 @@
-"""The number of classes, taken from the data or held against it."""
+"""The number of classes, taken from the data or checked against it."""
 
 import difflib
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..config import first_of
 
 __all__ = ["resolve_num_classes"]
 
@@ -45,8 +47,8 @@ def resolve_num_classes(cfg: CfgNode) -> None:
     elif len(classes) != head.NUM_CLASSES:
         raise ValueError(
             f"MODEL.{node}.NUM_CLASSES is {head.NUM_CLASSES}, but {', '.join(names)} have "
-            f"{len(classes)} classes: {_shortened(classes)}. Set it to {len(classes)}, or to 0 "
-            "to take it from the data."
+            f"{len(classes)} classes: {first_of(classes, _MAX_NAMES)}. Set it to {len(classes)}, "
+            "or to 0 to take it from the data."
         )
 
 
@@ -56,8 +58,8 @@ def _thing_classes(name: str) -> list[str]:
         similar = difflib.get_close_matches(name, known, n=_MAX_NAMES) or known
         raise ValueError(
             f"DATASETS.TRAIN or DATASETS.TEST names {name!r}, which is not registered. Registered "
-            f"are, among others: {_shortened(similar)}. To train on a folder of your own, set "
-            "DATASETS.CUSTOM.FORMAT, ROOT, TRAIN and TEST instead."
+            f"are, among others: {first_of(similar, _MAX_NAMES)}. To train on a folder of your "
+            "own, set DATASETS.CUSTOM.FORMAT, ROOT, TRAIN and TEST instead."
         )
     if not MetadataCatalog.get(name).get("thing_classes"):
         DatasetCatalog.get(name)  # loaders such as detectron2's for COCO set the classes
@@ -71,18 +73,14 @@ def _check_same_classes(first: str, classes: list[str], name: str, others: list[
     if others == classes:
         return
     differences = [
-        f"only in {dataset}: {_shortened(only)}"
+        f"only in {dataset}: {first_of(only, _MAX_NAMES)}"
         for dataset, only in (
             (first, [c for c in classes if c not in others]),
             (name, [c for c in others if c not in classes]),
         )
         if only
-    ] or [f"the order differs: {_shortened(classes)} and {_shortened(others)}"]
+    ] or [f"the order differs: {first_of(classes, _MAX_NAMES)} and {first_of(others, _MAX_NAMES)}"]
     raise ValueError(
         f"the datasets {first} ({len(classes)} classes) and {name} ({len(others)} classes) do "
         f"not have the same classes; {'; '.join(differences)}"
     )
-
-
-def _shortened(names: list[str]) -> str:
-    return ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")

@@ -15,6 +15,7 @@ import numpy as np
 from detectron2.data import detection_utils
 from PIL import Image
 
+from ..config import first_of
 from .table import BoxTable
 
 __all__ = [
@@ -141,18 +142,16 @@ def _report_unusable(
     advice = "" if len(bad) == total else " DATASETS.CUSTOM.SKIP_UNREADABLE True leaves them out."
     missing = [index for index in bad if problems[index] == _MISSING]
     if missing:
-        files = ", ".join(table.path(index) for index in missing[:_MAX_NAMES])
+        files = first_of([table.path(index) for index in missing], _MAX_NAMES)
         raise FileNotFoundError(
-            f"{name}: {len(missing)} of {total} images do not exist: {files}"
-            f"{', ...' if len(missing) > _MAX_NAMES else ''}.{advice}"
+            f"{name}: {len(missing)} of {total} images do not exist: {files}.{advice}"
         )
     listing = _listed(table, problems, bad)
     raise ValueError(f"{name}: {len(bad)} of {total} images cannot be used: {listing}.{advice}")
 
 
 def _listed(table: BoxTable, problems: list[str], bad: list[int]) -> str:
-    listing = ", ".join(f"{table.path(index)} {problems[index]}" for index in bad[:_MAX_NAMES])
-    return listing + (", ..." if len(bad) > _MAX_NAMES else "")
+    return first_of([f"{table.path(index)} {problems[index]}" for index in bad], _MAX_NAMES)
 
 
 def image_size(file_name: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
+from ..config import first_of
 from .cleaning import clean_boxes
 from .image_files import check_images
 from .model_inputs import has_objects
@@ -132,10 +133,10 @@ def _find_record(records: Sequence[dict[str, Any]], text: str) -> dict[str, Any]
         if len(found) == 1:
             return records[found[0]]
         if found:
-            listing = ", ".join(str(paths[number]) for number in found[:5])
+            listing = first_of([paths[number] for number in found], 5)
             raise ValueError(
-                f"{text!r} names {len(found)} images of the dataset: {listing}"
-                f"{', ...' if len(found) > 5 else ''}; give more of the path"
+                f"{text!r} names {len(found)} images of the dataset: {listing}; give more of the "
+                "path"
             )
     # A count is easily mistaken for a name here.
     hint = f"; --num-images {text} draws the first {text}" if text.isdecimal() else ""
@@ -190,7 +191,7 @@ def class_index(name: str, class_names: Sequence[str]) -> int:
         return class_names.index(name)
     if name.isdecimal() and int(name) < len(class_names):
         return int(name)
-    listing = ", ".join(class_names[:10]) + (", ..." if len(class_names) > 10 else "")
     raise ValueError(
-        f"there is no class {name!r}; the detector's {len(class_names)} classes: {listing}"
+        f"there is no class {name!r}; the detector's {len(class_names)} classes: "
+        f"{first_of(class_names, 10)}"
     )

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 
+from ..config import first_of
 from .catalog import DatasetReport, LoadedTable, register_table
 from .cleaning import clean_boxes
 from .duplicates import near_duplicates, shared_images
@@ -201,13 +202,13 @@ def _warn_of_shared_images(train: list[_Prepared], test: list[_Prepared]) -> Non
         if shared:
             logger.warning(
                 f"{len(shared)} images are in both {one.name} and {other.name}: "
-                f"{', '.join(shared[:_MAX_NAMES])}"
+                f"{first_of(shared, _MAX_NAMES)}"
             )
         if len(files) + len(rest) > _MAX_COMPARED:
             continue
         pairs = near_duplicates(files, rest)
         if pairs:
-            listing = ", ".join(f"{a} and {b}" for a, b in pairs[:_MAX_NAMES])
+            listing = first_of([f"{a} and {b}" for a, b in pairs], _MAX_NAMES)
             logger.warning(
                 f"{len({b for _, b in pairs})} images of {other.name} look like images of "
                 f"{one.name}: {listing}"

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 
+from ..config import first_of
 from .table import BoxTable
 
 __all__ = ["suspicions"]
@@ -35,7 +36,7 @@ def suspicions(table: BoxTable, class_names: list[str], *, is_train: bool) -> li
     if is_train:
         empty = np.flatnonzero(table.count_objects(len(class_names)) == 0)
         if len(empty):
-            listing = _listed([class_names[index] for index in empty])
+            listing = first_of([class_names[index] for index in empty], _MAX_NAMES)
             found.append(f"{len(empty)} of {len(class_names)} classes have no object: {listing}")
     return found
 
@@ -69,8 +70,4 @@ def _about_names(class_names: list[str]) -> list[str]:
     repeated = [name for name in class_names if plain[name.strip().lower()] > 1]
     if not repeated:
         return []
-    return [f"{len(repeated)} classes have the same name: {_listed(repeated)}"]
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
+    return [f"{len(repeated)} classes have the same name: {first_of(repeated, _MAX_NAMES)}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from detectron2.data import MetadataCatalog
 from torch import Tensor
 
 from ... import __version__
-from ...config import load_config
+from ...config import first_of, load_config
 from ...modeling import PointDetector
 from ..description import CheckpointDescription
 from . import mmdetection
@@ -24,7 +24,7 @@ __all__ = ["convert_checkpoint", "to_mmdetection"]
 _SCALES = "head.scales"
 # A buffer that Swin computes.
 _CONSTANT = ".relative_position_index"
-_LISTED = 20
+_MAX_NAMES = 20
 
 
 def convert_checkpoint(
@@ -81,7 +81,7 @@ def _renamed(source: str, family: Family, theirs: Mapping[str, Tensor]) -> dict[
     if unmatched:
         raise ValueError(
             f"{source} looks like {family.name}, but {len(unmatched)} of its {len(theirs)} tensors "
-            f"are not known: {_listed(unmatched)}"
+            f"are not known: {first_of(unmatched, _MAX_NAMES)}"
         )
     family.adapt(ours)
     scales = [name for name in ours if name.startswith(f"{_SCALES}.")]
@@ -142,7 +142,9 @@ def _load_strictly(cfg: CfgNode, tensors: Mapping[str, Tensor]) -> dict[str, Ten
             if name in given and given[name].shape != tensor.shape
         ],
     }
-    found = [f"{kind} are {_listed(names)}" for kind, names in problems.items() if names]
+    found = [
+        f"{kind} are {first_of(names, _MAX_NAMES)}" for kind, names in problems.items() if names
+    ]
     if found:
         raise ValueError(f"its tensors are not those of the detector: {'; '.join(found)}")
     model.load_state_dict(given)
@@ -170,13 +172,8 @@ def _unknown(source: str, theirs: Mapping[str, Tensor]) -> str:
     families = "; ".join(family.name for family in FAMILIES)
     return (
         f"{source} is of no source that is converted ({families}): none of these tensors is "
-        f"enough to tell one: {_listed(list(theirs))}"
+        f"enough to tell one: {first_of(list(theirs), _MAX_NAMES)}"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
 
 
 def to_mmdetection(checkpoint: Mapping[str, Any], *, source: str) -> dict[str, Any]:
@@ -213,7 +210,11 @@ def to_mmdetection(checkpoint: Mapping[str, Any], *, source: str) -> dict[str, A
     if unmatched or missing:
         raise ValueError(
             f"{source} is no AutoAssign that MMDetection has: "
-            + (f"it has {_listed(unmatched)}" if unmatched else f"it lacks {_listed(missing)}")
+            + (
+                f"it has {first_of(unmatched, _MAX_NAMES)}"
+                if unmatched
+                else f"it lacks {first_of(missing, _MAX_NAMES)}"
+            )
         )
     description = CheckpointDescription.from_checkpoint(checkpoint)
     names = tuple(description.thing_classes) if description else ()

@@ -141,11 +141,13 @@ def _other_rows(detector: LoadedDetector) -> list[_Row]:
 
 def _check_same_classes(first: LoadedDetector, other: LoadedDetector) -> None:
     """Raise a ValueError where the class names of both are known and differ."""
+    from ...config import first_of
+
     nameless = any(detector.class_names[0] == "class 0" for detector in (first, other))
     if first.class_names != other.class_names and not nameless:
         raise ValueError(
-            f"--compare: the classes of {other.weights} ({', '.join(other.class_names[:5])} ...) "
-            f"are not those of {first.weights} ({', '.join(first.class_names[:5])} ...)"
+            f"--compare: the classes of {other.weights} ({first_of(other.class_names, 5)}) are "
+            f"not those of {first.weights} ({first_of(first.class_names, 5)})"
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from detectron2.data import MetadataCatalog
 
+from ...config import first_of
 from ..catalog import DatasetReport, LoadedTable
 from ..cleaning import clean_boxes
 from ..table import BoxTable
@@ -52,12 +53,10 @@ def leave_out_missing_images(table: BoxTable, name: str) -> BoxTable:
     exists = files_exist(table)
     if exists.all():
         return table
-    missing = [table.path(index) for index in np.flatnonzero(~exists)[:_MAX_NAMES]]
-    count = int((~exists).sum())
-    message = f"{count} of its {len(table)} images do not exist: {', '.join(missing)}" + (
-        ", ..." if count > _MAX_NAMES else ""
-    )
-    if count > _MAX_MISSING * len(table):
+    missing = [table.path(index) for index in np.flatnonzero(~exists)]
+    files = first_of(missing, _MAX_NAMES)
+    message = f"{len(missing)} of its {len(table)} images do not exist: {files}"
+    if len(missing) > _MAX_MISSING * len(table):
         raise FileNotFoundError(f"{name}: {message}")
     logger.warning(f"{name}: left out because {message}")
     return table.select_images(exists)
