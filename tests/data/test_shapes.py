@@ -9,7 +9,8 @@ import pytest
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-from autoassign.data import shape_scenes
+from autoassign.config import load_config
+from autoassign.data import register_custom_datasets, shape_scenes
 from autoassign.data.shape_scenes import CLASS_NAMES, IMAGE_SIZE, draw_scene
 from autoassign.data.shapes import generate_shapes, main
 
@@ -176,3 +177,13 @@ def test_command_line(tmp_path, capsys):
     main(["--output", str(folder), "--num-train", "1", "--num-val", "2", "--seed", "7"])
     assert len(list((folder / "val").iterdir())) == 2
     assert str(folder) in capsys.readouterr().out
+
+
+def test_the_quick_start_s_configs_say_how_to_generate_their_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = load_config("quickstart/autoassign_shapes.yaml")
+    with pytest.raises(FileNotFoundError, match=r"`python -m autoassign.data.shapes` generates it"):
+        register_custom_datasets(cfg)
+    main(["--num-train", "2", "--num-val", "1"])
+    register_custom_datasets(cfg)
+    assert cfg.DATASETS.TRAIN == ("shapes_train",)

@@ -19,6 +19,7 @@ from .duplicates import near_duplicates, shared_images
 from .formats import FORMATS, Split
 from .ground_truth import coco_ground_truth, write_json
 from .image_files import check_images
+from .shapes import FOLDER as GENERATED_FOLDER
 from .suspicions import suspicions
 from .table import BoxTable
 from .validation_split import choose_validation_images
@@ -69,6 +70,11 @@ def register_custom_datasets(cfg: CfgNode) -> None:
     if not custom.FORMAT:
         return
     custom.FORMAT = custom.FORMAT.strip().lower()
+    if custom.ROOT == GENERATED_FOLDER and not Path(custom.ROOT).exists():
+        raise FileNotFoundError(
+            f"DATASETS.CUSTOM.ROOT {custom.ROOT} does not exist: `python -m "
+            "autoassign.data.shapes` generates it"
+        )
     train_splits, test_splits = _read_splits(custom)
     prepared: dict[str, _Prepared] = {}
     for split in (*train_splits, *test_splits):

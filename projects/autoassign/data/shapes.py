@@ -1,6 +1,6 @@
 """The generated quick-start dataset, written as an ordinary COCO-format folder.
 
-``python -m autoassign.data.shapes --output DIR`` makes::
+``python -m autoassign.data.shapes --output DIR`` makes, by default in datasets/shapes::
 
     DIR/shapes.json              the parameters it was made with
     DIR/annotations/train.json   COCO annotations (bbox, area, iscrowd), likewise val.json
@@ -20,6 +20,8 @@ from .shape_scenes import CLASS_NAMES, IMAGE_SIZE, SceneObject, draw_scene
 __all__ = ["generate_shapes", "main"]
 
 FORMAT_VERSION = 1  # to be raised whenever the same parameters give other images or annotations
+# Where the quick-start configs expect the dataset.
+FOLDER = "datasets/shapes"
 PARAMETERS_FILE = "shapes.json"
 SPLITS = ("train", "val")
 
@@ -130,7 +132,9 @@ def _coco_annotation(obj: SceneObject, annotation_id: int, image_id: int) -> dic
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; bad arguments exit with code 2."""
     parser = argparse.ArgumentParser(description="Generate the quick-start dataset.")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--output", type=Path, default=FOLDER, metavar="DIR", help="default: %(default)s"
+    )
     parser.add_argument("--num-train", type=int, default=2000, help="default: %(default)s")
     parser.add_argument("--num-val", type=int, default=200, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")

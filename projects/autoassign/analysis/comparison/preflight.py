@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from detectron2.modeling import build_model
 
 from ...config import check_values
-from ...data import generate_shapes, register_custom_datasets, resolve_num_classes
+from ...data import register_custom_datasets, resolve_num_classes
 from ...engine import best_metric, build_optimizer, check_average_options, check_evolution_options
 from ...runs import check_weights_exist
 from .candidates import Candidate
 
 __all__ = ["check_trainable"]
 
-# Data of the quick-start configs.
-_GENERATED_ROOT = "datasets/shapes"
-
 
 def check_trainable(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """Read the data once and build every model, so that a mistake is found before any training.
-
-    A missing dataset of the quick start is generated here, before simultaneous trainings would.
 
     Returns:
         The names of the test datasets.
@@ -32,10 +26,6 @@ def check_trainable(candidates: Sequence[Candidate]) -> tuple[str, ...]:
         ValueError, FileNotFoundError: data or options are wrong; the message names the config.
     """
     data = candidates[0].cfg.clone()
-    root = data.DATASETS.CUSTOM.ROOT
-    if root == _GENERATED_ROOT and not Path(root).exists():
-        print(f"generating {root}", flush=True)
-        generate_shapes(root)
     with tempfile.TemporaryDirectory() as folder:
         data.OUTPUT_DIR = folder
         register_custom_datasets(data)
