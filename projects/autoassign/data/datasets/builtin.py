@@ -16,7 +16,7 @@ from ..catalog import DatasetReport, LoadedTable
 from ..cleaning import clean_boxes
 from ..table import BoxTable
 
-__all__ = ["clean_and_report", "find_file", "leave_out_missing_images", "publish"]
+__all__ = ["clean_and_report", "find_file", "leave_out_missing_images", "set_metadata"]
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def clean_and_report(table: BoxTable, *remarks: str) -> tuple[BoxTable, str]:
     return table, "; ".join([str(report), *(remark for remark in remarks if remark)])
 
 
-def publish(
+def set_metadata(
     name: str,
     table: BoxTable,
     summary: str,

@@ -14,7 +14,7 @@ from ..catalog import LoadedTable, register_table
 from ..formats.coco_json import read_coco_json
 from ..table import BoxTable
 from ..table_cache import cached_table
-from .builtin import clean_and_report, find_file, leave_out_missing_images, publish
+from .builtin import clean_and_report, find_file, leave_out_missing_images, set_metadata
 
 __all__ = ["register_objects365"]
 
@@ -58,7 +58,7 @@ def _read(name: str, *, root: Path, version: str, split: str) -> LoadedTable:
         f"{image_root} {_listing_digest(image_root)}",
         partial(_build, name, json_file, image_root, is_train=split == "train"),
     )
-    return publish(
+    return set_metadata(
         name,
         dataclasses.replace(table, image_root=str(image_root)),
         description["summary"],

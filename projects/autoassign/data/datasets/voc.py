@@ -12,7 +12,7 @@ from detectron2.data.datasets.pascal_voc import CLASS_NAMES
 from ..catalog import LoadedTable, register_table
 from ..formats.voc import read_annotations, read_voc_list, voc_table
 from ..image_files import check_images
-from .builtin import clean_and_report, find_file, leave_out_missing_images, publish
+from .builtin import clean_and_report, find_file, leave_out_missing_images, set_metadata
 
 __all__ = ["register_voc"]
 
@@ -68,4 +68,4 @@ def _read(name: str, *, root: Path, year: int, split: str, is_test: bool) -> Loa
     if (table.sizes == 0).any():
         table = check_images(table, name, skip_unreadable=False)
     table, summary = clean_and_report(table, f"{difficult.sum()} difficult")
-    return publish(name, table, summary, list(CLASS_NAMES))
+    return set_metadata(name, table, summary, list(CLASS_NAMES))

@@ -9,7 +9,7 @@ from ..catalog import LoadedTable, register_table
 from ..formats.faults import Faults, describe
 from ..image_files import check_images
 from ..table import BoxTable, TableBuilder
-from .builtin import clean_and_report, find_file, leave_out_missing_images, publish
+from .builtin import clean_and_report, find_file, leave_out_missing_images, set_metadata
 
 __all__ = ["read_widerface_text", "register_widerface"]
 
@@ -44,7 +44,7 @@ def _read(name: str, *, root: Path, split: str) -> LoadedTable:
     table = check_images(leave_out_missing_images(table, name), name, skip_unreadable=False)
     num_invalid = int(table.is_crowd.sum())
     table, summary = clean_and_report(table, f"{num_invalid} marked as invalid, taken as crowds")
-    return publish(name, table, summary, ["face"])
+    return set_metadata(name, table, summary, ["face"])
 
 
 def read_widerface_text(path: Path, image_root: Path) -> BoxTable:
