@@ -157,7 +157,7 @@ def peak_memory_mb() -> float:
 
 
 def measure(arguments: tuple[str, int]) -> dict:
-    """One row of an assigner and a number of objects, to be called in a process of its own."""
+    """One row of an assigner and a number of objects, to be called in a fresh process."""
     assigner, num_objects = arguments
     make_loss_inputs = load_inputs_module().make_loss_inputs
     tiny = make_loss_inputs(2, image_size=(128, 128))

@@ -139,7 +139,7 @@ def test_a_signal_ends_with_a_line_and_the_command_that_goes_on(
         f"Stopped by {number.name} after 1 of 2 iterations. The last checkpoint is "
         f"{tmp_path}/out/model_0000000.pth."
     )
-    assert command == "To go on: python train_net.py --config-file 'a b.yaml' --resume"
+    assert command == "To resume: python train_net.py --config-file 'a b.yaml' --resume"
     assert "Traceback" not in printed
 
 

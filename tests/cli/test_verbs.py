@@ -60,7 +60,7 @@ except SystemExit:
     print(sorted(name for name in sys.modules if name.startswith("autoassign.cli.")))
 """
     loaded = run_python(code).splitlines()[-1]
-    names = ("arguments", "endings", "imports", "report", "verbs")
+    names = ("arguments", "errors", "imports", "report", "verbs")
     assert loaded == str([f"autoassign.cli.{name}" for name in names])
 
 

@@ -67,7 +67,7 @@ def test_a_bad_last_checkpoint(interrupted, trained, shapes, outcome, content):
     run(shapes, interrupted, flags=("--resume",))
     log = (interrupted / "log.txt").read_text()
     assert "last_checkpoint names no checkpoint; the newest undamaged" in log
-    assert f"Going on from {interrupted / 'model_0000003.pth'}, after 4 iterations" in log
+    assert f"Resuming from {interrupted / 'model_0000003.pth'}, after 4 iterations" in log
     outcome("resumed from the newest checkpoint, with a warning")
 
 
@@ -101,12 +101,12 @@ def test_no_checkpoint_is_whole(interrupted, shapes, outcome):
     """All checkpoints are damaged"""
     for path in interrupted.glob("*.pth"):
         cut(path)
-    with pytest.raises(ValueError, match=r"there is no other to go on from: .*model_best\.pth"):
+    with pytest.raises(ValueError, match=r"there is no other to resume from: .*model_best\.pth"):
         run(shapes, interrupted, flags=("--resume",))
     outcome("one sentence that names them; nothing is overwritten")
 
 
-def test_a_torn_metrics_file(interrupted, shapes, outcome):
+def test_a_truncated_metrics_file(interrupted, shapes, outcome):
     """metrics.json ends in the middle of a line, twice"""
     path = interrupted / "metrics.json"
     for max_iter in (5, 6):
@@ -114,8 +114,8 @@ def test_a_torn_metrics_file(interrupted, shapes, outcome):
             file.write('{"iteration": 9, "bbox/A')
         run(shapes, interrupted, "SOLVER.MAX_ITER", max_iter, flags=("--resume",))
     assert all(json.loads(line) for line in path.read_text().splitlines())
-    assert read_metrics(path).num_torn == 0
-    outcome("the torn line is removed, and both resumed")
+    assert read_metrics(path).num_truncated == 0
+    outcome("the truncated line is removed, and both resumed")
 
 
 def poisoning(iterations: range, what: str) -> type[Trainer]:

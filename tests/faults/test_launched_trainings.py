@@ -139,7 +139,7 @@ def test_sigterm_under_torchrun(whole, shapes, tmp_path, outcome, to):
             process.terminate()
         printed, _ = process.communicate(timeout=200)
     assert "Stopped by SIGTERM after" in printed
-    assert "The same torchrun command with --resume goes on." in printed
+    assert "The same torchrun command with --resume resumes it." in printed
     assert process.returncode != 0
     with started(*command, "--resume") as process:
         printed, _ = process.communicate(timeout=400)

@@ -56,16 +56,16 @@ def test_the_line_that_a_killed_run_leaves_is_counted(path):
     rows = [{"iteration": 0, "total_loss": 2.0}, {"iteration": 1, "total_loss": float("inf")}]
     whole = write(path, *rows).read_text()
     path.write_text(whole[:-1])  # without its line break the last line is whole
-    assert (read_metrics(path).rows, read_metrics(path).num_torn) == (rows, 0)
+    assert (read_metrics(path).rows, read_metrics(path).num_truncated) == (rows, 0)
     for end in range(whole.index("\n") + 2, len(whole) - 1):
         path.write_text(whole[:end])
-        assert (read_metrics(path).rows, read_metrics(path).num_torn) == (rows[:1], 1)
+        assert (read_metrics(path).rows, read_metrics(path).num_truncated) == (rows[:1], 1)
 
 
 def test_what_a_resumed_run_appended_to_half_a_line_is_read(path):
     path.write_text('{"iteration": 0}\n{"iteration": 1, "tot{"iteration": 1, "lr": 2.0}\n')
     assert read_metrics(path).rows == [{"iteration": 0}, {"iteration": 1, "lr": 2.0}]
-    assert read_metrics(path).num_torn == 1
+    assert read_metrics(path).num_truncated == 1
 
 
 @pytest.mark.parametrize("content", ['{"iteration": 0, "tot', "text\n", "[" * 100_000])
@@ -92,7 +92,7 @@ def test_of_several_test_datasets_the_first_one_counts(path):
 
 
 @pytest.mark.parametrize(
-    ("torn", "whole"),
+    ("truncated", "whole"),
     [
         ('{"iteration": 0}\n{"iterat', '{"iteration": 0}\n'),
         ('{"iteration": 0}', '{"iteration": 0}\n'),
@@ -101,8 +101,8 @@ def test_of_several_test_datasets_the_first_one_counts(path):
         ("", ""),
     ],
 )
-def test_a_torn_line_is_removed_before_a_resumed_run_appends(path, torn, whole):
-    path.write_text(torn)
+def test_a_truncated_line_is_removed_before_a_resumed_run_appends(path, truncated, whole):
+    path.write_text(truncated)
     repair_metrics(path)
     assert path.read_text() == whole
 

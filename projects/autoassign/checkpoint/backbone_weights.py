@@ -1,4 +1,4 @@
-"""Weights of classification models, under whatever names, for the backbone of a detector."""
+"""Weights of classification models by several tools, for the backbone of a detector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checkpoint that a training goes on from, whatever ended it before."""
+"""The checkpoint that a training resumes from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATTERNS = ("model_[0-9]*.pth", "model_final.pth", "model_best.pth")
 
 
 def find_checkpoint(folder: str | Path) -> str | None:
-    """Find the checkpoint that the training in ``folder`` goes on from.
+    """Find the checkpoint that the training in ``folder`` resumes from.
 
     It is the one that ``last_checkpoint`` names. If that is missing, empty or damaged, or names a
     damaged file, a warning says so, and it is the undamaged one with the most iterations.
@@ -41,7 +41,7 @@ def find_checkpoint(folder: str | Path) -> str | None:
     if not whole:
         others = ", ".join(sorted(path.name for path in found - {last}))
         raise ValueError(
-            f"{problem}, and there is no other to go on from"
+            f"{problem}, and there is no other to resume from"
             + (f": damaged or without the state of a training are {others}" if others else "")
         )
     newest = max(whole, key=lambda path: (whole[path], path.name))
@@ -59,7 +59,7 @@ def peek(path: str | Path) -> dict[str, Any] | None:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # whatever damaged bytes lead to
+    except Exception:  # damaged bytes may raise anything
         return None
 
 
@@ -78,5 +78,5 @@ def _iteration(path: Path) -> int | None:
             if file.testzip() is not None:  # a checksum is wrong
                 return None
         return (peek(path) or {})["trainer"]["iteration"]
-    except Exception:  # whatever damaged bytes lead to
+    except Exception:  # damaged bytes may raise anything
         return None

@@ -1,4 +1,4 @@
-"""Checkpoints as .safetensors: tensors, and as metadata whatever else JSON can hold."""
+"""Checkpoints as .safetensors: tensors, and as metadata all else that JSON can hold."""
 
 from __future__ import annotations
 

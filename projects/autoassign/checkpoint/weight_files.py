@@ -55,7 +55,7 @@ def local_weight_file(path: str | os.PathLike[str]) -> str:
 
 
 def read_weight_file(path: str | os.PathLike[str], *, trust: bool = False) -> dict[str, Any]:
-    """Read weights and what was saved beside them, whatever tool wrote them.
+    """Read weights and what was saved beside them, of any tool.
 
     The content tells the kind of file: what ``torch.save`` writes, safetensors, or a pickle of
     NumPy arrays, which detectron2's model zoo has as .pkl. Nothing in it is run.
@@ -140,7 +140,7 @@ def _reader(path: str, sentence: str) -> _Reader:
     if start.startswith(_ZIP):
         return _read_torch
     if start.startswith(_LEGACY_TORCH):
-        # Until version 2.5 PyTorch ran the code in tar archives, whatever weights_only said; one
+        # Until version 2.5 PyTorch ran the code in tar archives in spite of weights_only; one
         # can be made to begin like this.
         if tarfile.is_tarfile(path):
             raise ValueError(f"{sentence}: it is a tar archive")

@@ -126,7 +126,7 @@ def _how_to_get(config_path: str) -> str:
 
 
 def check_published(source: str, local: str) -> None:
-    """Hold a downloaded file against the hash that its publisher gives it.
+    """Check the hash that the publisher of a downloaded file gives.
 
     Args:
         source: its address or name; others than those of :data:`PUBLISHED` are not checked.

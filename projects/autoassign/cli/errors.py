@@ -7,20 +7,20 @@ import re
 import sys
 import traceback
 
-__all__ = ["EXPLAINED", "INTERRUPTED", "explain"]
+__all__ = ["INTERRUPTED", "USER_ERRORS", "report_error"]
 
 # Shells' exit status of a program that SIGINT ended: 128 and the signal's number.
 INTERRUPTED = 130
 
 # Errors whose message is for the user. Any other is a bug.
-EXPLAINED = (FloatingPointError, ImportError, KeyboardInterrupt, OSError, ValueError)
+USER_ERRORS = (FloatingPointError, ImportError, KeyboardInterrupt, OSError, ValueError)
 
 
-def explain(error: BaseException, prog: str, *, debug: bool) -> int:
+def report_error(error: BaseException, prog: str, *, debug: bool) -> int:
     """Say on stderr in a sentence what has ended a command.
 
     Args:
-        error: one of :data:`EXPLAINED`.
+        error: one of :data:`USER_ERRORS`.
         prog: the name of the program.
         debug: print the traceback, which is in log.txt if there is one.
 

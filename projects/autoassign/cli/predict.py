@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 
 from .arguments import add_model_arguments, add_options_argument, number_type
-from .endings import INTERRUPTED
+from .errors import INTERRUPTED
 
 __all__ = ["add_arguments", "run"]
 

@@ -1,4 +1,4 @@
-"""Write a detector's weights to give away, and a model card.
+"""Publish a model: write its weights and a model card.
 
     autoassign publish output/mine --output published
     autoassign publish output/mine/model_final.pth --output published --name bees --safetensors

@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 from .arguments import add_launch_arguments, add_options_argument
-from .endings import EXPLAINED, explain
+from .errors import USER_ERRORS, report_error
 from .imports import import_modules
 
 __all__ = ["NEEDS_ARGUMENTS", "add_arguments", "main", "run"]
@@ -68,13 +68,13 @@ def _worker(args: argparse.Namespace) -> dict[str, Any] | None:
         if comm.is_main_process():
             print(f"{stopped}\n{_resume_command()}", file=sys.stderr)
         raise SystemExit(stopped.exit_code) from stopped
-    except EXPLAINED as error:
-        raise SystemExit(explain(error, prog, debug=args.debug)) from error
+    except USER_ERRORS as error:
+        raise SystemExit(report_error(error, prog, debug=args.debug)) from error
 
 
 def _resume_command() -> str:
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        return "The same torchrun command with --resume goes on."
+        return "The same torchrun command with --resume resumes it."
     program, *arguments = sys.argv
     words = [os.path.basename(program)]
     if program.endswith("__main__.py"):
@@ -82,7 +82,7 @@ def _resume_command() -> str:
     elif program.endswith(".py"):
         words = ["python", program]
     flag = [] if "--resume" in arguments else ["--resume"]
-    return f"To go on: {shlex.join([*words, *arguments, *flag])}"
+    return f"To resume: {shlex.join([*words, *arguments, *flag])}"
 
 
 def main(args: argparse.Namespace) -> dict[str, Any] | None:

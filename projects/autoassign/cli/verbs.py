@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from .arguments import add_import_argument, parse_arguments
-from .endings import EXPLAINED, explain
+from .errors import USER_ERRORS, report_error
 from .imports import import_modules
 
 __all__ = ["VERBS", "main"]
@@ -21,7 +21,7 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "train": ("train", "train a detector"),
     "eval": ("eval", "evaluate a trained detector on a dataset"),
-    "predict": ("predict", "detect objects in images, videos and camera pictures"),
+    "predict": ("predict", "detect objects in images, videos and cameras"),
     "visualize assignment": ("visualize.assignment", "draw weight maps of objects on all levels"),
     "visualize coverage": ("visualize.coverage", "draw what assignments teach, before training"),
     "visualize prior": ("visualize.prior", "draw the learned center prior of each class"),
@@ -31,7 +31,7 @@ VERBS = {
     "compare": ("compare", "train several configs under equal conditions"),
     "convert": ("convert", "convert weights of other tools, or AutoAssign's back to MMDetection"),
     "export": ("export", "write a detector as ONNX and TorchScript"),
-    "publish": ("publish", "write weights to give away, with a model card"),
+    "publish": ("publish", "publish a model: weights with a model card"),
     "benchmark loss": ("benchmark.loss", "measure time and memory of the losses"),
     "benchmark train": ("benchmark.train", "measure training steps beside detectron2's detectors"),
     "benchmark inference": ("benchmark.inference", "measure inference beside detectron2's"),
@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "") -> int:
         The exit status of the verb.
 
     Raises:
-        SystemExit: with status 0 for ``--help``, else see :func:`~autoassign.cli.endings.explain`;
-            with 2 if the arguments are wrong.
+        SystemExit: with status 0 for ``--help``, 2 if the arguments are wrong, else see
+            :func:`~autoassign.cli.errors.report_error`.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files and classes may have letters that the terminal's encoding lacks.
@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "") -> int:
     try:
         import_modules(args.imports)
         return module.run(args) or 0
-    except EXPLAINED as error:
-        raise SystemExit(explain(error, parser.prog, debug=args.debug)) from error
+    except USER_ERRORS as error:
+        raise SystemExit(report_error(error, parser.prog, debug=args.debug)) from error
 
 
 def _find_verb(words: list[str]) -> tuple[str, list[str]]:

@@ -38,7 +38,7 @@ def add_autoassign_config(cfg: CN) -> None:
 
 
 def _add_model_options(model: CN) -> None:
-    # What the pyramid stands on, a name in detectron2's BACKBONE_REGISTRY; of the project:
+    # Bottom-up network, a name in detectron2's BACKBONE_REGISTRY; of the project:
     # "build_point_resnet_backbone", "build_swin_backbone", "TorchvisionBackbone". Features are
     # FPN.IN_FEATURES, or all that it gives.
     model.FPN.BOTTOM_UP = "build_point_resnet_backbone"

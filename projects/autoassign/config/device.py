@@ -1,4 +1,4 @@
-"""The device that a config names, held against what the machine has."""
+"""The device that a config names, if the machine has it."""
 
 import torch
 from detectron2.config import CfgNode

@@ -21,7 +21,7 @@ __all__ = ["load_config", "load_config_text", "normalize_opts", "set_options"]
 
 _ASSIGNED_OPTION = re.compile(r"([\w.]+)=(.*)", re.DOTALL)
 _STRATEGY_SECTION = "MODEL.LABEL_ASSIGNMENT"
-# What PyYAML's parser and fvcore raise on texts that are not configs, besides YAMLError.
+# What PyYAML's parser and fvcore raise on texts that are not configs, apart from YAMLError.
 _YAML_ERRORS = (AssertionError, AttributeError, RecursionError, TypeError, ValueError)
 
 

@@ -24,7 +24,7 @@ def load_strategies() -> None:
     """Import the label assignments of this package and of installed ones: they register themselves.
 
     They are imported by name because the options of a strategy live in its file: every config
-    needs them, whatever else has been imported.
+    needs them.
 
     Raises:
         ValueError: the module of an entry point cannot be imported.

@@ -54,7 +54,7 @@ class _NotJSONError(Exception):
 
 
 class _Parser:
-    """Keeps a part of the text in memory; ``_position`` is where reading goes on."""
+    """Keeps a part of the text in memory; ``_position`` is where reading continues."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file

@@ -18,7 +18,7 @@ def map_record(cfg: CfgNode, record: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``image`` (3, H, W) in the order of ``INPUT.FORMAT``, ``instances`` with ``gt_boxes`` and
-        ``gt_classes`` without crowds, and what the record holds besides.
+        ``gt_classes`` without crowds, and all else that the record holds.
 
     Raises:
         ValueError: the image cannot be read, or its size is not the annotated one.

@@ -188,7 +188,7 @@ def _tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 # Textures: (height, width, 3) float64 in BGR. Objects draw theirs from the same kinds and the same
-# colours whatever their class, so that only the outline tells the class.
+# colours for all classes, so that only the outline tells the class.
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:

@@ -45,7 +45,7 @@ class EvolutionRecorder(HookBase):
     The objects are the largest of each of the first images of the first test dataset. Their maps
     go to ``OUTPUT_DIR/evolution``, which ``autoassign visualize evolution`` draws. The model in
     training is looked at, not its average. Training is not changed. A training that is resumed
-    goes on with the same objects; one from the start replaces what is there.
+    keeps the same objects; one from the start replaces what is there.
     """
 
     def __init__(self, cfg: CfgNode, model: nn.Module) -> None:

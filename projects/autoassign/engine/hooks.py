@@ -87,7 +87,7 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
             checkpointer: writes the checkpoints.
             period: iterations from one checkpoint to the next.
             step: knows whether the last step has failed.
-            num_kept: how many checkpoints stay, besides the final and the best one; 0: all.
+            num_kept: how many checkpoints stay, apart from the final and the best one; 0: all.
         """
         super().__init__(checkpointer, period)
         self._step = step

@@ -41,7 +41,7 @@ def train_lazily(args: argparse.Namespace) -> dict[str, Any] | None:
     """Train, or evaluate with ``--eval-only``, as a LazyConfig file says.
 
     It has detectron2's ``model``, ``optimizer``, ``lr_multiplier``, ``dataloader`` and ``train``;
-    ``train`` may have ``ema_decay`` and ``clip_gradient_norm`` besides. With ``custom``, whose
+    ``train`` may also have ``ema_decay`` and ``clip_gradient_norm``. With ``custom``, whose
     keys are those of ``DATASETS.CUSTOM`` in lower case, the data are a folder.
 
     Args:

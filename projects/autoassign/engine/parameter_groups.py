@@ -1,4 +1,4 @@
-"""Which parameters learn at a rate of their own, and which do not decay."""
+"""Which parameters have another rate, and which do not decay."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def parameter_groups(
 
     Args:
         model: the detector.
-        base_lr: rate of what has no rate of its own.
-        weight_decay: decay of what has none of its own.
+        base_lr: rate of parameters for which no other is given.
+        weight_decay: decay of parameters for which no other is given.
         weight_decay_norm: decay of the parameters of norms.
         bias_lr_factor: factor of the rate of biases.
         weight_decay_bias: decay of biases; None for that of the layer's weights.

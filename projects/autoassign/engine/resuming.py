@@ -1,4 +1,4 @@
-"""What a checkpoint says about its training, and whether a config may go on from it."""
+"""What a checkpoint says about its training, and whether a config may resume from it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def seed_of(checkpoint: str) -> int | None:
 
 
 def check_resumable(cfg: CfgNode, model: nn.Module, checkpoint: str) -> None:
-    """Check that a training with this config may go on from a checkpoint.
+    """Check that a training with this config may resume from a checkpoint.
 
     Args:
         cfg: the config.
@@ -71,7 +71,7 @@ def check_resumable(cfg: CfgNode, model: nn.Module, checkpoint: str) -> None:
             if old[key] != new[key]:
                 raise ValueError(
                     f"{checkpoint} was trained with {key} {old[key]}, and now it is {new[key]}: "
-                    "restore it to go on, or give another OUTPUT_DIR"
+                    "restore it to resume, or give another OUTPUT_DIR"
                 )
         _check_same_classes(cfg, description, checkpoint)
     tensors, wanted = content.get("model", {}), model.state_dict()
@@ -89,7 +89,7 @@ def check_resumable(cfg: CfgNode, model: nn.Module, checkpoint: str) -> None:
         raise ValueError(
             f"{checkpoint} does not fit the model of this config: {len(unfit)} tensors differ, "
             f"such as {min(unfit)}; it was trained with {changes or 'another model'}: restore that "
-            "to go on, or give another OUTPUT_DIR"
+            "to resume, or give another OUTPUT_DIR"
         )
 
 
@@ -105,5 +105,5 @@ def _check_same_classes(cfg: CfgNode, description: CheckpointDescription, checkp
     )
     raise ValueError(
         f"{checkpoint} was trained with other classes than those of DATASETS.TRAIN: {difference}; "
-        "restore the dataset to go on, or give another OUTPUT_DIR"
+        "restore the dataset to resume, or give another OUTPUT_DIR"
     )

@@ -144,15 +144,15 @@ class Trainer(DefaultTrainer):
         return result
 
     def build_writers(self) -> list[EventWriter]:
-        """detectron2's, whose metrics.json begins on a line of its own."""
+        """detectron2's, whose metrics.json begins on a new line."""
         repair_metrics(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json"))
         return super().build_writers()
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from the last checkpoint of ``OUTPUT_DIR``, or load ``MODEL.WEIGHTS``.
+        """Resume from the last checkpoint of ``OUTPUT_DIR``, or load ``MODEL.WEIGHTS``.
 
         Args:
-            resume: go on, if there is a checkpoint; see
+            resume: whether to resume if there is a checkpoint; see
                 :func:`~autoassign.checkpoint.find_checkpoint`.
 
         Raises:
@@ -165,7 +165,7 @@ class Trainer(DefaultTrainer):
         check_resumable(self.cfg, self._evaluated_model, checkpoint)
         self.checkpointer.load(checkpoint)
         self.start_iter = self.iter + 1
-        logger.info(f"Going on from {checkpoint}, after {self.start_iter} iterations")
+        logger.info(f"Resuming from {checkpoint}, after {self.start_iter} iterations")
 
     def train(self) -> dict[str, Any] | None:
         """Train until ``SOLVER.MAX_ITER``; config.yaml is written when that starts.

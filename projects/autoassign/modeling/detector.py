@@ -127,7 +127,7 @@ class PointDetector(DenseDetector):
         storage = get_event_storage() if has_event_storage() else None
         predictions = self._complete(features, predictions)
         gt = GroundTruth.from_instances(gt_instances)
-        # Logarithms of probabilities need float32, whatever the convolutions ran in.
+        # Logarithms of probabilities need float32, also under autocast.
         with torch.autocast(self.device.type, enabled=False):
             losses, statistics = self.label_assignment(predictions, self.grid(features), gt)
         if storage and (storage.iter + 1) % _STATISTICS_PERIOD == 0:

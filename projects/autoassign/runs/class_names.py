@@ -37,7 +37,7 @@ def class_metadata(
 
     Returns:
         Metadata with ``thing_classes`` and ``thing_dataset_id_to_contiguous_id``; the ids are
-        0, 1, 2 ... where the dataset has none of its own.
+        0, 1, 2 ... where the dataset has none.
 
     Raises:
         ValueError: ``class_names`` has another number of names, or one of them twice.

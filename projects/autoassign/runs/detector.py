@@ -42,7 +42,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# What detectron2 and torch raise for a model that cannot be built, besides ValueError.
+# What detectron2 and torch raise for a model that cannot be built, apart from ValueError.
 _BUILD_ERRORS = (AssertionError, ImportError, LookupError, RuntimeError, TypeError)
 
 

@@ -56,7 +56,7 @@ def evolution_folder(output_dir: str | Path) -> Path:
 def start_evolution(
     folder: Path, explanations: Sequence[ImageExplanation], names: Sequence[str], iteration: int
 ) -> None:
-    """Write what stays the same, and the maps as a training begins or goes on.
+    """Write what stays the same, and the maps as a training begins or resumes.
 
     Maps of later iterations are removed: they are those of an earlier training, or of the part
     that a resumed one does again.

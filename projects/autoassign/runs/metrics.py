@@ -25,11 +25,11 @@ class Metrics:
     Attributes:
         rows: one per iteration, ascending. Where the file has an iteration twice, as after
             resuming a run, later values win.
-        num_torn: lines that are cut off, as a killed run leaves them; they are not in ``rows``.
+        num_truncated: lines that are cut off, as a killed run leaves them, and not in ``rows``.
     """
 
     rows: list[dict[str, float]]
-    num_torn: int
+    num_truncated: int
 
     def evaluations(
         self, test_datasets: Sequence[str], max_iter: int
@@ -75,11 +75,11 @@ def read_metrics(path: str | Path) -> Metrics:
     """
     lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     rows: dict[int, dict[str, float]] = {}
-    num_torn = 0
+    num_truncated = 0
     for number, line in enumerate(lines, start=1):
         parsed = _parse(line)
         if parsed is None:
-            num_torn += 1
+            num_truncated += 1
             # What a resumed run wrote after half a line is whole.
             parsed = _parse(line[line.rfind("{") :])
             if parsed is None:
@@ -89,9 +89,9 @@ def read_metrics(path: str | Path) -> Metrics:
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
         rows.setdefault(parsed["iteration"], {}).update(parsed)
-    if num_torn and not rows:
+    if num_truncated and not rows:
         raise ValueError(f"{path} has no whole line: it is no metrics.json, or it is damaged")
-    return Metrics([rows[iteration] for iteration in sorted(rows)], num_torn)
+    return Metrics([rows[iteration] for iteration in sorted(rows)], num_truncated)
 
 
 def repair_metrics(path: str | Path) -> None:

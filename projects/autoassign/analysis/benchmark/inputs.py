@@ -25,7 +25,7 @@ class LossInputs:
         cls_logits: one (N, K, H, W) tensor per level.
         ltrb: one (N, 4, H, W) tensor per level; distances to the four sides in pixels.
         obj_logits: one (N, 1, H, W) tensor per level.
-        extra_logits: one (N, 1, H, W) tensor per level; for what strategies ask for besides.
+        extra_logits: one (N, 1, H, W) tensor per level; what strategies ask for in addition.
         gt_boxes: one (n, 4) tensor per image; xyxy in pixels.
         gt_classes: one (n,) tensor of int64 per image.
         strides: pixels between neighbouring locations, per level.

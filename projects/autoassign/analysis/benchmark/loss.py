@@ -103,7 +103,7 @@ def measure_loss(
     box_scale: float = 1.0,
     box_size: tuple[float, float] = (10.0, 120.0),
 ) -> LossRow:
-    """One row; call it in a process of its own, which has not forgotten an earlier peak."""
+    """One row. Run in a fresh process: ``ru_maxrss`` never decreases."""
     case = LossCase.build(strategy, _NUM_CLASSES)
     tiny = make_loss_inputs(2, image_size=(128, 128), feature_channels=case.feature_channels)
     _time(lambda: loss_of(case, tiny))

@@ -20,7 +20,7 @@ from ...config import (
 
 __all__ = ["Candidate", "load_candidates"]
 
-# What all candidates take from the first one, besides MODEL.EMA.
+# What all candidates take from the first one, with MODEL.EMA.
 _SHARED_SECTIONS = ("DATASETS", "INPUT", "DATALOADER", "SOLVER", "TEST")
 # Set for every trial.
 _RESERVED = ("OUTPUT_DIR", "SEED")
@@ -53,8 +53,8 @@ def load_candidates(
         opts: KEY VALUE or KEY=VALUE, for all of them.
         strategies: label assignments to train the only config file with; "all" for all that are
             registered, that of the config first. Each has the head options that it recommends,
-            and the package's default of those that only others recommend, whatever the config
-            file says; ``opts`` override both.
+            and the package's default of those that only others recommend, in place of the config
+            file's; ``opts`` override both.
 
     Raises:
         FileNotFoundError: a config file is missing.

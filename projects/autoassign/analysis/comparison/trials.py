@@ -63,7 +63,7 @@ class Trial:
 
 @dataclass
 class _Running:
-    """A training under way, its share of the machine, and the most memory that it was seen with."""
+    """A training under way, its share of the machine, and its peak memory."""
 
     trial: Trial
     process: subprocess.Popen[bytes]

@@ -4,7 +4,7 @@
     autoassign benchmark loss --strategies AutoAssign FCOS --box-scale 16 --json rows.json
     autoassign benchmark loss --against mmdet.json
 
-The batch has 2 images of 800×1344 px and 80 classes; each row is measured in a process of its own.
+The batch has 2 images of 800×1344 px and 80 classes; each row is measured in a fresh process.
 Memory is the growth of the process's peak. mmdet.json is written by tools/mmdet_baseline.py, which
 measures MMDetection's AutoAssign: only rows of AutoAssign are compared with it.
 """

@@ -46,14 +46,14 @@ class AutoAssign(LabelAssignment):
 
     Two places depart from the original implementations. A location inside several objects of one
     class takes the greatest of their negative-weight terms, so that the best location of every
-    object keeps zero negative weight whatever the order of objects. An object without a location
+    object keeps zero negative weight in any order of the objects. An object without a location
     inside its box is learned at its nearest location.
 
     The weightings can be switched off one by one, for the ablations of the paper (Tables 2 to 4).
-    What is off counts as 1 in w⁺ = C·G / ΣC·G, which is still normalised: with center and
+    Disabled weightings are 1 in w⁺ = C·G / ΣC·G, which is still normalised: with center and
     confidence weighting off, w⁺ is 1 / |S| for each of the |S| locations inside a box, and an
-    object's loss is -log of its mean P. So the positive loss of an object keeps its scale
-    whatever its size. The negative loss is divided by ΣG as always: with center weighting off
+    object's loss is -log of its mean P. So the positive loss of an object does not
+    depend on its size. The negative loss is divided by ΣG as always: with center weighting off
     that is the number of all pairs, many times the sum of a Gaussian, and the negatives weigh
     less accordingly. With negative weighting off too, this is the paper's baseline (17.7 AP
     published). The confidence that is left out of C stays in P, without which boxes or classes

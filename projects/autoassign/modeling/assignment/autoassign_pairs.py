@@ -44,7 +44,7 @@ class PairWeights:
     """What AutoAssign decides about the P pairs of a batch; every tensor is (P,).
 
     Attributes:
-        pairs: which object and location each entry speaks of.
+        pairs: object and location of each entry.
         log_center: log G, the center prior (Eq. 2).
         log_joint: log P, the joint confidence of class and location (Eq. 7).
         log_confidence: log C, the confidence weight (Eq. 9).

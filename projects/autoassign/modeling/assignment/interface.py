@@ -47,13 +47,13 @@ class LabelAssignment(nn.Module, ABC):
     registered with ``LABEL_ASSIGNMENT_REGISTRY``, is ``@configurable``, and declares:
 
     Attributes:
-        extra_outputs: what the head is to predict besides classes, distances and objectness.
+        extra_outputs: what the head predicts in addition to classes, distances and objectness.
         needs_features: whether :attr:`Predictions.features` are to be given, in training and for
             scores and explanations.
         head_options: values of ``MODEL.POINT_HEAD`` options that its recipe sets, for comparing
             strategies on one config and for benchmarks; others have their defaults there.
         no_weight_decay: names of its parameters that AdamW must not decay.
-        supervises_objectness: whether objectness learns from a label of its own
+        supervises_objectness: whether objectness has its own label
             (``MODEL.POINT_HEAD.OBJECTNESS explicit``), and the strategy takes it as given.
     """
 

@@ -20,7 +20,7 @@ class AffineBatchNorm2d(nn.BatchNorm2d):
     """
 
     def train(self, mode: bool = True) -> AffineBatchNorm2d:
-        """Stay in evaluation mode, whatever the model around this layer does."""
+        """Stay in evaluation mode, also when the model is trained."""
         super().train(False)
         return self
 
