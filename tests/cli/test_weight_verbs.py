@@ -52,10 +52,10 @@ def test_published_weights_are_exported_by_zoo_name(trained, tmp_path, monkeypat
     cv2.imwrite(image, picture(100, 140))
     address = "autoassign://COCO-Detection/autoassign_R_50_FPN_1x.yaml"
     words = ["--weights", address, "--output", str(tmp_path / "exported"), "--formats", "onnx"]
-    assert main(["export", *words, "--check", image]) == 0
+    assert main(["export", *words, "--check", image, "--int8", image]) == 0
     assert "1 images, 8 detections, 0 different; boxes within" in capsys.readouterr().out
     files = sorted(path.name for path in (tmp_path / "exported").iterdir())
-    assert files == ["detect_onnx.py", "model.onnx"]
+    assert files == ["detect_onnx.py", "model.onnx", "model_int8.onnx"]
 
 
 def test_trust_makes_a_safe_file_of_one_that_is_not(trained, tmp_path, monkeypatch, capsys):
@@ -88,6 +88,10 @@ def test_trust_makes_a_safe_file_of_one_that_is_not(trained, tmp_path, monkeypat
         (
             ["export", "--weights", "trained.pth", "--output", "o", "--no-nms", "--check", "x"],
             "ONNX",
+        ),
+        (
+            ["export", "--weights", "trained.pth", "--output", "o", "--half", "--int8", "x"],
+            "excludes --half",
         ),
         (
             ["export", "--weights", "trained.pth", "--output", "o", "--check", "x"],

@@ -15,7 +15,7 @@ from narrow_model import narrow_cfg, narrow_model
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from autoassign.export import compare_onnx, export_detector
+from autoassign.export import compare_onnx, export_detector, write_int8
 from autoassign.export.suppression import keep_per_class
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -132,6 +132,20 @@ def test_half_precision_takes_and_returns_float32(tmp_path):
     np.testing.assert_allclose(scores[0, 0], expected.scores[0], rtol=0.01)
     float32_size = sum(x.numel() * 4 for x in model.state_dict().values())
     assert (tmp_path / "model.onnx").stat().st_size < 0.7 * float32_size
+
+
+def test_in_int8_the_scores_stay_near(folder, tmp_path):
+    images = [batch(1, 96, 128).numpy(), batch(2, 120, 90)[1:].numpy()]
+    write_int8(folder / "model.onnx", tmp_path / "int8.onnx", images)
+    int8, float32 = session(tmp_path / "int8.onnx"), session(folder / "model.onnx")
+    sizes = [path.stat().st_size for path in (tmp_path / "int8.onnx", folder / "model.onnx")]
+    assert sizes[0] < 0.6 * sizes[1]
+    for image in images:
+        ours, theirs = (x.run(None, {"images": image})[1] for x in (int8, float32))
+        assert (ours != theirs).any()
+        np.testing.assert_allclose(ours[0, :10], theirs[0, :10], atol=0.05)
+    properties = [x.get_modelmeta().custom_metadata_map for x in (int8, float32)]
+    assert properties[0] == properties[1]
 
 
 def test_the_files_say_what_they_need(folder):

@@ -16,7 +16,7 @@ from detectron2.structures import Instances
 
 from ..modeling import PointDetector
 
-__all__ = ["OnnxComparison", "compare_onnx"]
+__all__ = ["OnnxComparison", "compare_onnx", "network_input"]
 
 # A detection is the same if it is of the same class and differs by no more: in each coordinate, in
 # pixels of the network's input, and in score.
@@ -44,6 +44,22 @@ class OnnxComparison:
     score_error: float
     onnx_seconds: float
     torch_seconds: float
+
+
+def network_input(cfg: CfgNode, image: np.ndarray) -> np.ndarray:
+    """An image as an exported file takes it.
+
+    Args:
+        cfg: the config of the detector.
+        image: (H, W, 3) uint8, BGR.
+
+    Returns:
+        (1, 3, H', W') float32, resized as in testing, channels in the order of ``INPUT.FORMAT``.
+    """
+    pixels = image if cfg.INPUT.FORMAT == "BGR" else image[:, :, ::-1]
+    resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+    pixels = resize.get_transform(pixels).apply_image(pixels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)
 
 
 def compare_onnx(
@@ -74,19 +90,14 @@ def compare_onnx(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-    resize = T.ResizeShortestEdge(
-        [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST], cfg.INPUT.MAX_SIZE_TEST
-    )
     expected, actual, torch_times, onnx_times = [], [], [], []
     for image in images:
-        pixels = image if cfg.INPUT.FORMAT == "BGR" else image[:, :, ::-1]
-        pixels = resize.get_transform(pixels).apply_image(pixels).transpose(2, 0, 1)
+        batch = network_input(cfg, image)
         start = time.perf_counter()
         with torch.no_grad():
-            inputs = [{"image": torch.as_tensor(np.ascontiguousarray(pixels))}]
-            expected.append(model(inputs)[0]["instances"])
+            expected.append(model([{"image": torch.from_numpy(batch[0])}])[0]["instances"])
         middle = time.perf_counter()
-        outputs = session.run(None, {"images": pixels[None].astype(np.float32)})
+        outputs = session.run(None, {"images": batch})
         onnx_times.append(time.perf_counter() - middle)
         torch_times.append(middle - start)
         actual.append([output[0] for output in outputs])
