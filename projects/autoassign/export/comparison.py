@@ -103,7 +103,7 @@ def compare_onnx(
         actual.append([output[0] for output in outputs])
     tolerance = _FLOAT16 if half else _FLOAT32
     errors = [
-        _errors(theirs, *ours, tolerance=tolerance) for theirs, ours in zip(expected, actual, strict=True)
+        _errors(tolerance, theirs, *ours) for theirs, ours in zip(expected, actual, strict=True)
     ]
     same = np.concatenate([pairs for pairs, _ in errors])
     return OnnxComparison(
@@ -118,11 +118,11 @@ def compare_onnx(
 
 
 def _errors(
+    tolerance: tuple[float, float],
     expected: Instances,
     boxes: np.ndarray,
     scores: np.ndarray,
     classes: np.ndarray,
-    tolerance: tuple[float, float],
 ) -> tuple[np.ndarray, int]:
     """(S, 2) errors of box and score of the same detections, and the number of different ones."""
     count = int((scores > 0).sum())
