@@ -72,8 +72,8 @@ def refuse_to_overwrite(output_dir: str) -> None:
             f"OUTPUT_DIR {output_dir} holds a training already (its last checkpoint is "
             f"{os.path.basename(checkpoint)}). Give another OUTPUT_DIR, or --resume, which "
             "continues from that checkpoint with its weights, optimizer, schedule and iteration, "
-            "and does not read MODEL.WEIGHTS. To start from these weights anew, give another OUTPUT_DIR "
-            f"and MODEL.WEIGHTS {checkpoint}."
+            "and does not read MODEL.WEIGHTS. To start from these weights anew, give another "
+            f"OUTPUT_DIR and MODEL.WEIGHTS {checkpoint}."
         )
     metrics = os.path.join(output_dir, "metrics.json")
     if os.path.exists(metrics) and os.path.getsize(metrics):
