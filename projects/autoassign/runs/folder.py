@@ -106,7 +106,7 @@ class TrainedRun:
     def metrics(self) -> Metrics:
         """The content of the metrics.json; see :func:`read_metrics`."""
         if self.folder.is_file():
-            return Metrics(rows=[], num_torn=0)
+            return Metrics(rows=[], num_truncated=0)
         return read_metrics(self.metrics_file)
 
     @cached_property
