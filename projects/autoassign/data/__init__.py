@@ -19,7 +19,6 @@ from .records import (
     load_dataset,
 )
 from .register import FORMATS, register_custom_datasets
-from .shapes import generate_shapes
 from .table import BoxTable, TableBuilder
 from .train_loader import TrainingBatches, build_train_loader, build_train_mapper, derive_seed
 
@@ -46,7 +45,6 @@ __all__ = [
     "dataset_name",
     "dataset_records",
     "derive_seed",
-    "generate_shapes",
     "has_objects",
     "image_record",
     "image_size",

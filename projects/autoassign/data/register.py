@@ -19,12 +19,14 @@ from .duplicates import near_duplicates, shared_images
 from .formats import FORMATS, Split
 from .ground_truth import coco_ground_truth, write_json
 from .image_files import check_images
-from .shapes import FOLDER as GENERATED_FOLDER
 from .suspicions import suspicions
 from .table import BoxTable
 from .validation_split import choose_validation_images
 
 __all__ = ["FORMATS", "register_custom_datasets"]
+
+# What `python -m autoassign.data.shapes` makes, and the quick start's configs name.
+SHAPES_FOLDER = "datasets/shapes"
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def register_custom_datasets(cfg: CfgNode) -> None:
     if not custom.FORMAT:
         return
     custom.FORMAT = custom.FORMAT.strip().lower()
-    if custom.ROOT == GENERATED_FOLDER and not Path(custom.ROOT).exists():
+    if custom.ROOT == SHAPES_FOLDER and not Path(custom.ROOT).exists():
         raise FileNotFoundError(
             f"DATASETS.CUSTOM.ROOT {custom.ROOT} does not exist: `python -m "
             "autoassign.data.shapes` generates it"

@@ -15,13 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .register import SHAPES_FOLDER
 from .shape_scenes import CLASS_NAMES, IMAGE_SIZE, SceneObject, draw_scene
 
 __all__ = ["generate_shapes", "main"]
 
 FORMAT_VERSION = 1  # to be raised whenever the same parameters give other images or annotations
-# Where the quick-start configs expect the dataset.
-FOLDER = "datasets/shapes"
 PARAMETERS_FILE = "shapes.json"
 SPLITS = ("train", "val")
 
@@ -133,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line; bad arguments exit with code 2."""
     parser = argparse.ArgumentParser(description="Generate the quick-start dataset.")
     parser.add_argument(
-        "--output", type=Path, default=FOLDER, metavar="DIR", help="default: %(default)s"
+        "--output", type=Path, default=SHAPES_FOLDER, metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument("--num-train", type=int, default=2000, help="default: %(default)s")
     parser.add_argument("--num-val", type=int, default=200, help="default: %(default)s")
