@@ -30,6 +30,7 @@ from autoassign.modeling.assignment import (
     TAL,
     AutoAssign,
     FreeAnchor,
+    GuidedAnchoring,
     HardAssignment,
     MaxIoU,
     SimOTA,
@@ -312,6 +313,22 @@ def compute_maxiou(vectors: Vectors, dtype: torch.dtype, device: torch.device) -
     return {f"assigned_{j}": row for j, row in enumerate(assigned)}
 
 
+def compute_guidedanchoring(
+    vectors: Vectors, dtype: torch.dtype, device: torch.device
+) -> dict[str, Tensor]:
+    """Losses and gradients under the file's names."""
+    extra = ("anchor_location", "anchor_shape")
+    inputs = Inputs(vectors, dtype, device, names=("cls_logits", "ltrb", *extra))
+    predictions = Predictions.from_levels(
+        cls_logits=inputs.levels("cls_logits"),
+        ltrb=inputs.levels("ltrb"),
+        extra={name: inputs.levels(name) for name in extra},
+    )
+    losses, _ = GuidedAnchoring()(predictions, inputs.grid, inputs.gt)
+    sum(losses.values()).backward()
+    return {**losses, **inputs.gradients()}
+
+
 RUNNERS: dict[str, Callable[[Vectors, torch.dtype, torch.device], dict[str, Tensor]]] = {
     "autoassign": compute_autoassign,
     "dsla": compute_dsla,
@@ -323,6 +340,7 @@ RUNNERS: dict[str, Callable[[Vectors, torch.dtype, torch.device], dict[str, Tens
     "fsaf": compute_fsaf,
     "sapd": compute_sapd,
     "maxiou": compute_maxiou,
+    "guidedanchoring": compute_guidedanchoring,
 }
 
 

@@ -102,7 +102,12 @@ def _point_head(cfg: CfgNode) -> int:
     outputs += options.OBJECTNESS != "none"
     outputs += cfg.MODEL.LABEL_ASSIGNMENT.NAME in ("ATSS", "FCOS")  # center-ness
     levels = len(options.IN_FEATURES)  # a factor for each
-    return 2 * tower + outputs * (9 * c + 1) + levels
+    adaption = 0
+    if cfg.MODEL.LABEL_ASSIGNMENT.NAME == "GuidedAnchoring":
+        outputs += 3  # location, width and height of the anchor
+        # For each tower a 3×3 convolution, and shifts in x and y of 9 places in 4 groups.
+        adaption = 2 * (9 * c * c + 2 * (2 * 9 * 4))
+    return 2 * tower + outputs * (9 * c + 1) + levels + adaption
 
 
 def _assignment(cfg: CfgNode) -> int:

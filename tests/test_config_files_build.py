@@ -303,6 +303,7 @@ LOWER_PRIOR = {"MODEL.POINT_HEAD.PRIOR_PROB": 0.01}
         ("FSAF", LOWER_PRIOR),
         ("SAPD", {**LOWER_PRIOR, "MODEL.POINT_HEAD.LOCATION_OFFSET": 0.5}),
         ("MaxIoU", LOWER_PRIOR),
+        ("GuidedAnchoring", LOWER_PRIOR),
     ],
 )
 def test_a_strategy_on_the_shapes_differs_in_its_assignment_and_head_alone(strategy, head):

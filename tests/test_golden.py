@@ -26,6 +26,8 @@ TENSORS = {
     "fsaf": {"loss_cls", "loss_box", "grad_cls_logits_4", "grad_ltrb_0"},
     "sapd": {"loss_cls", "loss_box", "loss_selection", "grad_ltrb_0", "grad_features_3"}
     | {"grad_selection.convs.0.weight"},
+    "guidedanchoring": {"loss_cls", "loss_box", "loss_location", "loss_shape", "grad_ltrb_0"}
+    | {"grad_anchor_location_0", "grad_anchor_shape_3"},
     "maxiou": {"assigned_0", "assigned_1"},
 }
 

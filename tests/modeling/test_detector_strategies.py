@@ -22,6 +22,7 @@ LOSSES = {
     "FSAF": {"loss_cls", "loss_box"},
     "SAPD": {"loss_cls", "loss_box", "loss_selection"},
     "MaxIoU": {"loss_cls", "loss_box"},
+    "GuidedAnchoring": {"loss_cls", "loss_box", "loss_location", "loss_shape"},
 }
 
 

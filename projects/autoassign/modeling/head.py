@@ -13,7 +13,7 @@ from detectron2.layers import ShapeSpec, get_norm
 from torch import Tensor, nn
 
 from ..config import check_value, inside, one_of
-from .layers import ModulatedDeformConv
+from .layers import FeatureAdaption, ModulatedDeformConv
 from .predictions import ExtraOutput, Predictions
 
 __all__ = ["PointHead"]
@@ -70,7 +70,8 @@ class PointHead(nn.Module):
             box_activation: "relu", "exp" or "anchor".
             objectness: "none", or a logit that a target supervises ("explicit") or that none
                 does ("implicit").
-            extra_outputs: what else the label assignment asks for.
+            extra_outputs: what else the label assignment asks for; the features may be adapted
+                to the first one that guides them.
 
         Raises:
             ValueError: an option has a value that is not allowed.
@@ -95,6 +96,11 @@ class PointHead(nn.Module):
         for output in extra_outputs:
             layer = nn.Conv2d(channels, output.channels, 3, padding=1)
             self.add_module(f"{output.name}_score", layer)
+        guides = [output for output in extra_outputs if output.guides_features]
+        self.guide = guides[0].name if guides else None
+        if guides:
+            self.cls_adaption = FeatureAdaption(channels, guides[0].channels)
+            self.box_adaption = FeatureAdaption(channels, guides[0].channels)
         self.scales = nn.Parameter(torch.ones(len(self.strides)))
 
         for module in self.modules():
@@ -103,7 +109,7 @@ class PointHead(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for module in self.modules():
-            if isinstance(module, ModulatedDeformConv):
+            if isinstance(module, ModulatedDeformConv | FeatureAdaption):
                 module.reset_offsets()
         nn.init.constant_(
             self.cls_score.get_parameter("bias"), -math.log((1 - prior_prob) / prior_prob)
@@ -140,13 +146,18 @@ class PointHead(nn.Module):
         cls_logits, ltrb, obj_logits = [], [], []
         extra: dict[str, list[Tensor]] = {name: [] for name in self.extra_names}
         for feature, stride, scale in zip(features, self.strides, self.scales, strict=True):
-            cls_logits.append(self.cls_score(self.cls_tower(feature)))
+            cls_feature = self.cls_tower(feature)
             box_feature = self.box_tower(feature)
+            for name, levels in extra.items():
+                levels.append(self.get_submodule(f"{name}_score")(box_feature))
+            if self.guide is not None:
+                guide = extra[self.guide][-1]
+                cls_feature = self.cls_adaption(cls_feature, guide)
+                box_feature = self.box_adaption(box_feature, guide)
+            cls_logits.append(self.cls_score(cls_feature))
             ltrb.append(self._distances(self.box_pred(box_feature) * scale, stride))
             if self.obj_score is not None:
                 obj_logits.append(self.obj_score(box_feature))
-            for name, levels in extra.items():
-                levels.append(self.get_submodule(f"{name}_score")(box_feature))
         return Predictions.from_levels(
             cls_logits=cls_logits, ltrb=ltrb, obj_logits=obj_logits or None, extra=extra
         )

@@ -24,11 +24,14 @@ class ExtraOutput:
         name: key in :attr:`Predictions.extra`; the head's layer is called ``<name>_score``.
         channels: number of values at each location.
         bias: initial bias of the layer.
+        guides_features: whether the features that classes and boxes are predicted from are adapted
+            to this output (see :class:`~autoassign.modeling.layers.FeatureAdaption`).
     """
 
     name: str
     channels: int = 1
     bias: float = 0.0
+    guides_features: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

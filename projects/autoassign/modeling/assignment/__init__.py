@@ -19,6 +19,7 @@ from .geometry import (
     pair_offsets,
     select_winners,
 )
+from .guided_anchoring import GuidedAnchoring
 from .hard import BOX_LOSSES, CENTERNESS, CLASS_LOSSES, Assignment, HardAssignment
 from .interface import Explanation, LabelAssignment, build_label_assignment
 from .max_iou import MaxIoU
@@ -52,6 +53,7 @@ __all__ = [
     "AutoAssign",
     "Explanation",
     "FreeAnchor",
+    "GuidedAnchoring",
     "HardAssignment",
     "LabelAssignment",
     "MaxIoU",

@@ -12,6 +12,7 @@ from ...config import LABEL_ASSIGNMENT_REGISTRY, Rule, between
 from ..grid import Grid
 from ..ground_truth import GroundTruth
 from ..losses import paired_iou
+from ..pairs import Pairs
 from ..predictions import Predictions
 from .anchor_bags import anchor_bags, anchors_above
 from .geometry import pair_anchors, select_winners
@@ -52,8 +53,8 @@ class MaxIoU(HardAssignment):
         low, high = iou_thresholds
         if low > high:
             raise ValueError(
-                f"MODEL.LABEL_ASSIGNMENT.MAXIOU.NEGATIVE_THRESHOLD is {low}; it must be at most "
-                f"POSITIVE_THRESHOLD, {high}"
+                f"MODEL.LABEL_ASSIGNMENT.{type(self).__name__.upper()}.NEGATIVE_THRESHOLD is "
+                f"{low}; it must be at most POSITIVE_THRESHOLD, {high}"
             )
         self.iou_thresholds = (low, high)
 
@@ -75,12 +76,21 @@ class MaxIoU(HardAssignment):
         options = cfg.MODEL.LABEL_ASSIGNMENT.MAXIOU
         return {"iou_thresholds": (options.NEGATIVE_THRESHOLD, options.POSITIVE_THRESHOLD)}
 
-    def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
-        low, high = self.iou_thresholds
+    def candidates(
+        self, predictions: Predictions, grid: Grid, gt: GroundTruth
+    ) -> tuple[Pairs, Tensor, Tensor]:
+        """P pairs, (P,) IoUs of their anchors, and (P,) which is the best of its object.
+
+        All pairs that reach the lower threshold are among them, and the best one of each object.
+        """
         best = anchor_bags(grid, gt, 1)
         best_iou = paired_iou(pair_anchors(best, grid, gt), gt.boxes)
-        pairs, iou = anchors_above(grid, gt, best_iou.clamp(max=low))
-        is_best = pairs.locations == best.locations.index_select(0, pairs.objects)
+        pairs, iou = anchors_above(grid, gt, best_iou.clamp(max=self.iou_thresholds[0]))
+        return pairs, iou, pairs.locations == best.locations.index_select(0, pairs.objects)
+
+    def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
+        low, high = self.iou_thresholds
+        pairs, iou, is_best = self.candidates(predictions, grid, gt)
         num_batch_locations = len(gt.counts) * grid.num_locations
         is_positive = is_best | (iou >= high)
         winners = select_winners(

@@ -7,7 +7,7 @@ from detectron2.layers import Conv2d
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-__all__ = ["DeformConv", "ModulatedDeformConv"]
+__all__ = ["DeformConv", "FeatureAdaption", "ModulatedDeformConv"]
 
 
 class DeformConv(Conv2d):
@@ -70,3 +70,33 @@ class ModulatedDeformConv(DeformConv):
         num_shifts = 2 * self.kernel_size[0] ** 2
         offset, mask = self.offset_mask(x).tensor_split((num_shifts,), dim=1)
         return super().forward(x, offset, mask.sigmoid())
+
+
+class FeatureAdaption(nn.Module):
+    """A deformable convolution whose shifts follow from another prediction, and a ReLU.
+
+    Source: Guided Anchoring (arXiv 1901.03278), Section 3.4, which adapts features to the shapes
+    of predicted anchors. Four groups of channels have shifts of their own (MMDetection).
+    """
+
+    _GROUPS = 4
+
+    def __init__(self, channels: int, guide_channels: int) -> None:
+        super().__init__()
+        self.offset = nn.Conv2d(guide_channels, 2 * 9 * self._GROUPS, 1, bias=False)
+        self.conv = DeformConv(channels, channels, 3, padding=1, bias=False)
+
+    def reset_offsets(self) -> None:
+        """Start with shifts that differ, as published."""
+        nn.init.normal_(self.offset.weight, std=0.1)
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        """
+        Args:
+            x: (N, C, H, W).
+            guide: (N, G, H, W), through which no gradient flows.
+
+        Returns:
+            (N, C, H, W).
+        """
+        return self.conv(x, self.offset(guide.detach())).relu()
