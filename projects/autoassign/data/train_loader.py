@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from .catalog import TableDataset
 from .dataset_mapper import CheckedDatasetMapper
 from .fast_mapper import FastDatasetMapper
+from .packing import PackedBatch
 
 __all__ = ["TrainingBatches", "build_train_loader", "build_train_mapper", "derive_seed"]
 
@@ -84,6 +85,14 @@ class _SeededSamples(Dataset):
         place, index = sample
         seed_all_rng(derive_seed(self._seed, self._rank, place, 1))
         return self._dataset[index]
+
+
+class _TrainLoader(DataLoader):
+    """A DataLoader whose processes pack their batches."""
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        for batch in super().__iter__():
+            yield batch.unpack() if isinstance(batch, PackedBatch) else batch
 
 
 def _leave_signals_to_training(worker_id: int) -> None:
@@ -152,10 +161,10 @@ def build_train_loader(
         dataset = MapDataset(records, mapper)
     else:  # a Dataset object that a user registered
         return build_detection_train_loader(**arguments)
-    return DataLoader(
+    return _TrainLoader(
         _SeededSamples(dataset, seed),
         batch_sampler=TrainingBatches(arguments["sampler"], batch_size, groups),
         num_workers=arguments["num_workers"],
-        collate_fn=trivial_batch_collator,
+        collate_fn=PackedBatch if arguments["num_workers"] else trivial_batch_collator,
         worker_init_fn=_leave_signals_to_training,
     )
