@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoassign.data import build_train_loader, build_train_mapper, register_custom_datasets
 from autoassign.data.train_loader import TrainingBatches, derive_seed
 
 
@@ -67,3 +68,39 @@ def test_seeds_differ_with_every_part_of_the_key():
 @pytest.mark.parametrize("seed", [0, 2**31 - 1])
 def test_a_seed_is_a_function_of_its_key(seed):
     assert derive_seed(seed, 1, 2, 1) == derive_seed(seed, 1, 2, 1)
+
+
+@pytest.fixture
+def pets(make_cfg, coco_folder):
+    """Return a config of two images, whose samples are one a batch."""
+    cfg = make_cfg(FORMAT="coco", ROOT=coco_folder(), TRAIN="train.json", TRAIN_IMAGES="images")
+    register_custom_datasets(cfg)
+    cfg.SEED, cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS = 1, 1, 0
+    cfg.INPUT.MIN_SIZE_TRAIN = (60,)
+    return cfg
+
+
+def object_counts(cfg, count):
+    loader = build_train_loader(cfg, mapper=build_train_mapper(cfg))
+    return [len(x["instances"]) for [x] in itertools.islice(loader, count)]
+
+
+def test_mixing_ends_where_the_config_says(pets):
+    pets.INPUT.MIXUP_PROB, pets.INPUT.MIX_UNTIL, pets.SOLVER.MAX_ITER = 1.0, 0.5, 12
+    counts = object_counts(pets, 12)
+    # The images have two objects and one.
+    assert max(counts[:6]) > 2
+    assert max(counts[6:]) <= 2
+
+
+def test_batches_of_loading_processes_are_those_of_the_training_process(pets):
+    pets.INPUT.MOSAIC_PROB, pets.INPUT.MIXUP_PROB = 0.5, 0.5
+    pets.DATALOADER.FAST_MAPPER = True
+    batches = []
+    for number in (0, 2):
+        pets.DATALOADER.NUM_WORKERS = number
+        loader = build_train_loader(pets, mapper=build_train_mapper(pets))
+        batches.append([x for [x] in itertools.islice(loader, 6)])
+    for one, other in zip(*batches, strict=True):
+        assert one["image"].equal(other["image"])
+        assert one["instances"].gt_boxes.tensor.equal(other["instances"].gt_boxes.tensor)

@@ -155,3 +155,8 @@ def _add_input_options(inputs: CN) -> None:
     # square of MAX_SIZE_TRAIN, scaled by a random factor and cropped to the square. (): images are
     # resized to MIN_SIZE_TRAIN.
     inputs.SCALE_JITTER = ()
+    # How probably an image becomes a mosaic of itself and three others, and how probably it is
+    # blended with another one; both end after this share of MAX_ITER.
+    inputs.MOSAIC_PROB = 0.0
+    inputs.MIXUP_PROB = 0.0
+    inputs.MIX_UNTIL = 0.9

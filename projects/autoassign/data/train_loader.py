@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from .catalog import TableDataset
 from .dataset_mapper import CheckedDatasetMapper
 from .fast_mapper import FastDatasetMapper
+from .mixing import MixedDataset
 from .packing import PackedBatch
 
 __all__ = ["TrainingBatches", "build_train_loader", "build_train_mapper", "derive_seed"]
@@ -76,15 +77,24 @@ class _SeededSamples(Dataset):
     Neither the number of loading processes nor what was drawn before makes a difference.
     """
 
-    def __init__(self, dataset: Dataset, seed: int) -> None:
+    def __init__(self, dataset: Dataset, seed: int, first: Dataset, num_first: float) -> None:
+        """
+        Args:
+            dataset: of all images.
+            seed: of the random numbers.
+            first: the same images, for the first samples of the stream.
+            num_first: the number of these.
+        """
         self._dataset = dataset
         self._seed = seed
+        self._first = first
+        self._num_first = num_first
         self._rank = comm.get_rank()
 
     def __getitem__(self, sample: Sample) -> Any:
         place, index = sample
         seed_all_rng(derive_seed(self._seed, self._rank, place, 1))
-        return self._dataset[index]
+        return (self._first if place < self._num_first else self._dataset)[index]
 
 
 class _TrainLoader(DataLoader):
@@ -138,7 +148,8 @@ def build_train_loader(
         mapper: turns a dataset dict into an input of the model.
 
     Raises:
-        ValueError: ``SOLVER.IMS_PER_BATCH`` is no multiple of the number of workers.
+        ValueError: ``SOLVER.IMS_PER_BATCH`` is no multiple of the number of workers, or mosaic or
+            mixup is asked for with a dataset that is no list.
     """
     num_workers = comm.get_world_size()
     batch_size, rest = divmod(cfg.SOLVER.IMS_PER_BATCH, num_workers)
@@ -160,11 +171,26 @@ def build_train_loader(
         groups = (grouping & (widths > heights)).tolist()
         dataset = MapDataset(records, mapper)
     else:  # a Dataset object that a user registered
+        if _is_mixing(cfg):
+            raise ValueError(
+                "INPUT.MOSAIC_PROB and MIXUP_PROB need datasets that are lists of dicts"
+            )
         return build_detection_train_loader(**arguments)
+    first: Dataset = dataset
+    if _is_mixing(cfg):
+        options = cfg.INPUT
+        first = MixedDataset(
+            dataset, mosaic_prob=options.MOSAIC_PROB, mixup_prob=options.MIXUP_PROB
+        )
+    num_first = cfg.INPUT.MIX_UNTIL * cfg.SOLVER.MAX_ITER * batch_size
     return _TrainLoader(
-        _SeededSamples(dataset, seed),
+        _SeededSamples(dataset, seed, first, num_first),
         batch_sampler=TrainingBatches(arguments["sampler"], batch_size, groups),
         num_workers=arguments["num_workers"],
         collate_fn=PackedBatch if arguments["num_workers"] else trivial_batch_collator,
         worker_init_fn=_leave_signals_to_training,
     )
+
+
+def _is_mixing(cfg: CfgNode) -> bool:
+    return bool(cfg.INPUT.MOSAIC_PROB or cfg.INPUT.MIXUP_PROB)
