@@ -7,6 +7,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from autoassign import add_autoassign_config, get_config_file
+from autoassign.config import LABEL_ASSIGNMENT_REGISTRY
 
 # The least channels that GroupNorm's 32 groups allow in the pyramid.
 NARROW: tuple[object, ...] = (
@@ -27,6 +28,13 @@ def narrow_cfg(*options: object) -> CfgNode:
 def narrow_model(*options: object, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return build_model(narrow_cfg(*options))
+
+
+def head_options(name: str) -> list[object]:
+    """The options of a strategy's recipe."""
+    options = LABEL_ASSIGNMENT_REGISTRY.get(name).head_options
+    pairs = [(f"MODEL.POINT_HEAD.{key}", value) for key, value in options.items()]
+    return ["MODEL.LABEL_ASSIGNMENT.NAME", name, *(x for pair in pairs for x in pair)]
 
 
 def image_input(

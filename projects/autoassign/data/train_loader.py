@@ -189,6 +189,8 @@ def build_train_loader(
         num_workers=arguments["num_workers"],
         collate_fn=PackedBatch if arguments["num_workers"] else trivial_batch_collator,
         worker_init_fn=_leave_signals_to_training,
+        # The detector does not wait for copies of what is pinned.
+        pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
 
 

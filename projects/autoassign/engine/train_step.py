@@ -65,20 +65,21 @@ class FiniteTrainer(SimpleTrainer):
         prefix: str = "",
         iter: int | None = None,
     ) -> None:
-        # Both base classes call this between backward() and step(). detectron2 waits for the device
-        # here to read the losses, so reading the flags too costs no further wait.
-        loss = torch.stack([value.detach().float() for value in loss_dict.values()]).sum()
+        # Both base classes call this between backward() and step(). The losses and what is to be
+        # known about them are copied from the device at once: a step waits for it here alone.
+        losses = torch.stack([value.detach().float() for value in loss_dict.values()])
         # Clipping to infinity computes the norm and leaves the gradients as they are.
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), math.inf)
-        goes_on = torch.full_like(loss, not self._stop_requested, dtype=torch.bool)
-        flags = torch.stack([loss.isfinite(), norm.isfinite(), goes_on]).int()
+        goes_on = losses.new_full((), not self._stop_requested)
+        flags = torch.stack([losses.sum().isfinite(), norm.isfinite(), goes_on])
         if comm.get_world_size() > 1:
             dist.all_reduce(flags, dist.ReduceOp.MIN)
-        loss_is_finite, gradient_is_finite, all_go_on = flags.tolist()
+        *values, loss_is_finite, gradient_is_finite, all_go_on = torch.cat((losses, flags)).tolist()
         self._stop_agreed = not all_go_on
         if loss_is_finite and (gradient_is_finite or self._gradient_may_overflow()):
             self._num_failed_steps = 0
-            super()._write_metrics(loss_dict, data_time, prefix, iter)
+            on_host = dict(zip(loss_dict, torch.tensor(values), strict=True))
+            super()._write_metrics(on_host, data_time, prefix, iter)
         else:
             self._num_failed_steps += 1
             self._report_failure("gradient" if loss_is_finite else "loss", loss_dict)

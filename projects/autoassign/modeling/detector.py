@@ -110,9 +110,20 @@ class PointDetector(DenseDetector):
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """See :class:`DenseDetector`; in training the objects stay on the host."""
+        if not self.training:
+            return super().forward(batched_inputs)
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        features = [features[name] for name in self.head_in_features]
+        gt_instances = [x["instances"] for x in batched_inputs]
+        return self.forward_training(images, features, self.head(features), gt_instances)
+
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """Normalise, pad and batch the input images."""
-        images = super().preprocess_image(batched_inputs)
+        """Normalise, pad and batch the input images; a copy to a GPU is not waited for."""
+        images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
+        images = super().preprocess_image([{"image": image} for image in images])
         images.tensor = images.tensor.contiguous(memory_format=self.memory_format)
         return images
 
@@ -126,7 +137,7 @@ class PointDetector(DenseDetector):
         """Named losses of the label assignment; its statistics go to the event storage."""
         storage = get_event_storage() if has_event_storage() else None
         predictions = self._complete(features, predictions)
-        gt = GroundTruth.from_instances(gt_instances)
+        gt = GroundTruth.from_instances(gt_instances).to(self.device)
         # Logarithms of probabilities need float32, also under autocast.
         with torch.autocast(self.device.type, enabled=False):
             losses, statistics = self.label_assignment(predictions, self.grid(features), gt)

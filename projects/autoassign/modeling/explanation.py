@@ -128,7 +128,7 @@ def explain_image(
             f"an object has class {int(instances.gt_classes.max())}, but the model has "
             f"{num_classes} classes"
         )
-    gt = GroundTruth.from_instances([instances.to(model.device)])
+    gt = GroundTruth.from_instances([instances]).to(model.device)
     explanation = label_assignment.explain(predictions, grid, gt)
     for name, values in explanation.maps.items():
         check_finite(name, values)

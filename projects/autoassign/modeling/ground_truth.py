@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -26,6 +26,7 @@ class GroundTruth:
     boxes: Tensor
     classes: Tensor
     counts: tuple[int, ...]
+    _source: GroundTruth | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_instances(cls, instances: Sequence[Instances]) -> GroundTruth:
@@ -36,10 +37,28 @@ class GroundTruth:
             counts=tuple(len(x) for x in instances),
         )
 
+    def to(self, device: torch.device) -> GroundTruth:
+        """The same objects on this device; the copy to a GPU is not waited for."""
+        return GroundTruth(
+            boxes=self.boxes.to(device, non_blocking=True),
+            classes=self.classes.to(device, non_blocking=True),
+            counts=self.counts,
+            _source=self,
+        )
+
+    @cached_property
+    def host_boxes(self) -> Tensor:
+        """:attr:`boxes` on the CPU, where their pairs are counted without waiting for a GPU.
+
+        Objects that :meth:`to` has brought to the GPU are known there already.
+        """
+        source = self if self._source is None else self._source
+        return source.boxes.cpu()
+
     @cached_property
     def objects_per_image(self) -> Tensor:
         """(N,) number of objects of each image."""
-        return torch.tensor(self.counts, device=self.boxes.device)
+        return torch.tensor(self.counts).to(self.boxes.device, non_blocking=True)
 
     @cached_property
     def first_object(self) -> Tensor:
@@ -53,6 +72,12 @@ class GroundTruth:
         return images.repeat_interleave(self.objects_per_image, output_size=len(self.boxes))
 
     @cached_property
+    def place_in_image(self) -> Tensor:
+        """(M,) number of each object within its image, from 0."""
+        index = torch.arange(len(self.boxes), device=self.boxes.device)
+        return index - self.first_object[self.image_index]
+
+    @cached_property
     def areas(self) -> Tensor:
         """(M,) area of each box in pixels²."""
         return (self.boxes[:, 2:] - self.boxes[:, :2]).prod(dim=1)
@@ -60,9 +85,7 @@ class GroundTruth:
     def padded_boxes(self) -> tuple[Tensor, Tensor]:
         """(N, m, 4) boxes of each image, zeros after the last, and (N, m) which are real."""
         most = max(self.counts)
-        nth = torch.arange(len(self.boxes), device=self.boxes.device)
-        nth = nth - self.first_object[self.image_index]
         boxes = self.boxes.new_zeros(len(self.counts), most, 4)
-        boxes[self.image_index, nth] = self.boxes
+        boxes[self.image_index, self.place_in_image] = self.boxes
         is_object = torch.arange(most, device=boxes.device) < self.objects_per_image[:, None]
         return boxes, is_object

@@ -93,8 +93,9 @@ def inside_pairs(
 
     Args:
         boxes: (M, 4) boxes of the whole batch, xyxy in pixels; or (M, L, 4), one box for each
-            level. A box with x1 > x2 or y1 > y2 contains nothing.
-        image_index: (M,) image of each object.
+            level. A box with x1 > x2 or y1 > y2 contains nothing. They may be on the host
+            (:attr:`GroundTruth.host_boxes`).
+        image_index: (M,) image of each object, on the device of the grid.
         grid: the locations of an image.
         fallback: what an object without any location inside is paired with: "none", the location
             of the "finest" level nearest to the center of its box, or the nearest location of
@@ -115,7 +116,8 @@ def inside_pair_chunks(
 ) -> list[tuple[slice, Pairs]]:
     """The pairs of :func:`inside_pairs`, some consecutive objects at a time.
 
-    The numbers of pairs are copied to the host, once: all that follows knows its size.
+    The rectangles are computed on the device of the boxes, the pairs on that of the grid: with
+    boxes on the host no GPU is waited for.
 
     Args:
         boxes: see :func:`inside_pairs`, as for the arguments not mentioned here.
@@ -129,31 +131,16 @@ def inside_pair_chunks(
     """
     if fallback not in _FALLBACKS:
         raise ValueError(f"fallback is {fallback!r}; it must be one of: {', '.join(_FALLBACKS)}")
-    if boxes.dim() == 2:
-        boxes = boxes[:, None]
-    first, count = _index_ranges(boxes, grid)  # (M, L, 2), columns and rows
-    is_fallback = count.prod(dim=-1).sum(dim=1) == 0
-    if fallback == "none":
-        is_fallback = torch.zeros_like(is_fallback)
-    else:
-        levels = slice(0, 1) if fallback == "finest" else slice(None)
-        nearest = _nearest_index(boxes, grid)[:, levels]
-        first[:, levels] = torch.where(is_fallback[:, None, None], nearest, first[:, levels])
-        count[:, levels] = count[:, levels].masked_fill(is_fallback[:, None, None], 1)
-
-    columns, rows = count.unbind(dim=-1)  # (M, L)
-    rows = rows * (columns > 0)
-    num_rows, num_pairs = torch.stack((rows.sum(1), (rows * columns).sum(1))).tolist()
-    width, height = grid.level_sizes.unbind(dim=1)
-    level_start = (width * height).cumsum(0) - width * height
-    corner = level_start + first[..., 1] * width + first[..., 0]
+    rectangles, is_fallback, num_rows, num_pairs = _rectangles(boxes, grid, fallback)
+    corner, columns, rows = rectangles.to(grid.device, non_blocking=True)
+    is_fallback = is_fallback.to(grid.device, non_blocking=True)
     chunks = []
     for part in _slices(num_pairs, max_pairs):
         pairs = _expand_rectangles(
             corner[part],
             columns[part],
             rows[part],
-            width,
+            grid.level_sizes[:, 0],
             sum(num_rows[part]),
             sum(num_pairs[part]),
         )
@@ -171,22 +158,22 @@ def inside_mask(boxes: Tensor, image_index: Tensor, grid: Grid, num_images: int)
 
     Args:
         boxes: (M, 4) boxes of the whole batch, xyxy in pixels; or (M, L, 4), one box for each
-            level. A box with x1 > x2 or y1 > y2 contains nothing.
-        image_index: (M,) image of each object.
+            level. A box with x1 > x2 or y1 > y2 contains nothing. They may be on the host.
+        image_index: (M,) image of each object, on the device of the grid.
         grid: the locations of an image.
         num_images: N.
     """
     if boxes.dim() == 2:
         boxes = boxes[:, None]
-    first, count = _index_ranges(boxes, grid)  # (M, L, 2), columns and rows
-    end = first + count
+    first, count = torch.stack(_index_ranges(boxes, grid)).to(grid.device, non_blocking=True)
+    end = first + count  # (M, L, 2), columns and rows
     levels = []
     for level, (height, width) in enumerate(grid.sizes):
         x1, y1 = first[:, level].unbind(dim=1)
         x2, y2 = end[:, level].unbind(dim=1)
         # The sums from the first corner on of +1 and -1 at the corners count the rectangles.
         corners = torch.zeros(
-            num_images, height + 1, width + 1, dtype=torch.int32, device=boxes.device
+            num_images, height + 1, width + 1, dtype=torch.int32, device=grid.device
         )
         for y, x, sign in ((y1, x1, 1), (y1, x2, -1), (y2, x1, -1), (y2, x2, 1)):
             index = (image_index * (height + 1) + y) * (width + 1) + x
@@ -253,6 +240,40 @@ def _slices(sizes: list[int], most: float) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(sizes)], strict=True)]
 
 
+def _rectangles(
+    boxes: Tensor, grid: Grid, fallback: str
+) -> tuple[Tensor, Tensor, list[int], list[int]]:
+    """The rectangle of cells that each object is paired with on each level.
+
+    Args:
+        boxes: (M, 4) or (M, L, 4).
+        grid: the locations.
+        fallback: see :func:`inside_pairs`.
+
+    Returns:
+        (3, M, L) location of the first cell, numbers of columns and of rows; (M,) whether it is a
+        fallback; the numbers of rows and of cells of each object.
+    """
+    if boxes.dim() == 2:
+        boxes = boxes[:, None]
+    first, count = _index_ranges(boxes, grid)  # (M, L, 2), columns and rows
+    is_fallback = count.prod(dim=-1).sum(dim=1) == 0
+    if fallback == "none":
+        is_fallback = torch.zeros_like(is_fallback)
+    else:
+        levels = slice(0, 1) if fallback == "finest" else slice(None)
+        nearest = _nearest_index(boxes, grid)[:, levels]
+        first[:, levels] = torch.where(is_fallback[:, None, None], nearest, first[:, levels])
+        count[:, levels] = count[:, levels].masked_fill(is_fallback[:, None, None], 1)
+
+    columns, rows = count.unbind(dim=-1)  # (M, L)
+    rows = rows * (columns > 0)
+    num_rows, num_pairs = torch.stack((rows.sum(1), (rows * columns).sum(1))).tolist()
+    width = first.new_tensor([width for _, width in grid.sizes])
+    corner = first.new_tensor(grid.level_starts) + first[..., 1] * width + first[..., 0]
+    return torch.stack((corner, columns, rows)), is_fallback, num_rows, num_pairs
+
+
 def _expand_rectangles(
     corner: Tensor, columns: Tensor, rows: Tensor, width: Tensor, num_rows: int, num_pairs: int
 ) -> tuple[Tensor, Tensor]:
@@ -286,8 +307,8 @@ def _expand(counts: Tensor, total: int) -> tuple[Tensor, Tensor]:
 
 def _index_ranges(boxes: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """First index and number of indices strictly inside (M, L or 1, 4) boxes: two (M, L, 2)."""
-    strides = grid.level_strides[:, None]
-    sizes = grid.level_sizes.to(boxes.dtype)
+    strides = boxes.new_tensor(grid.strides)[:, None]
+    sizes = boxes.new_tensor([(width, height) for height, width in grid.sizes])
     first = ((boxes[..., :2] / strides - grid.offset).floor() + 1).clamp(min=0)
     last = torch.minimum((boxes[..., 2:] / strides - grid.offset).ceil() - 1, sizes - 1)
     # An empty range may begin far outside the grid: only its length is used, as 0.
@@ -298,8 +319,10 @@ def _index_ranges(boxes: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 def _nearest_index(boxes: Tensor, grid: Grid) -> Tensor:
     """(M, L, 2) column and row of the location of each level nearest to the box center."""
     centers = (boxes[..., :2] + boxes[..., 2:]) / 2
-    nearest = (centers / grid.level_strides[:, None] - grid.offset).round().clamp(min=0)
-    return torch.minimum(nearest, grid.level_sizes.to(boxes.dtype) - 1).long()
+    strides = boxes.new_tensor(grid.strides)[:, None]
+    sizes = boxes.new_tensor([(width, height) for height, width in grid.sizes])
+    nearest = (centers / strides - grid.offset).round().clamp(min=0)
+    return torch.minimum(nearest, sizes - 1).long()
 
 
 def _nearest_on_level(centers: Tensor, size: tuple[int, int], k: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.config import get_cfg
-from narrow_model import image_input, narrow_cfg, narrow_model, total
+from narrow_model import head_options, image_input, narrow_cfg, narrow_model, total
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -42,12 +42,6 @@ ORDINARY = [(5.3, 5.1, 50.7, 40.2, 1), (20.9, 10.4, 45.3, 47.6, 1), (8.1, 3.7, 2
 CROWD = [(5.1 * (i % 9), 9.3 * (i // 9), 12.1 + i % 29, 10.7 + i % 23, i % 3) for i in range(40)]
 TINY = [(9.2, 9.1, 1.5, 1.3, 0), (89.3, 57.2, 0.9, 1.1, 2)]
 HUGE = [(-4000.0, -3000.0, 9000.0, 8000.0, 2), (0.4, 0.2, 127.0, 95.0, 1)]
-
-
-def head_options(name: str) -> list[object]:
-    options = LABEL_ASSIGNMENT_REGISTRY.get(name).head_options
-    pairs = [(f"MODEL.POINT_HEAD.{key}", value) for key, value in options.items()]
-    return ["MODEL.LABEL_ASSIGNMENT.NAME", name, *(x for pair in pairs for x in pair)]
 
 
 def build(name: str) -> tuple[LabelAssignment, Grid]:

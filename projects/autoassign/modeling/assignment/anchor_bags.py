@@ -37,7 +37,7 @@ def anchor_bags(grid: Grid, gt: GroundTruth, size: int) -> Pairs:
         gt: the objects.
         size: number of anchors in a bag; all anchors of the image, if it has fewer.
     """
-    pairs, iou = anchors_above(grid, gt, _least_iou(grid, gt, size))
+    pairs, iou = anchors_above(grid, gt, _least_iou(gt.host_boxes, grid, size))
     is_in_bag = segment_topk(iou, pairs.objects, size, ties=nearest_first(pairs, grid, gt))
     return pairs.select(is_in_bag.nonzero().squeeze(1))
 
@@ -49,33 +49,39 @@ def anchors_above(grid: Grid, gt: GroundTruth, bound: Tensor) -> tuple[Pairs, Te
     Args:
         grid: the locations of an image.
         gt: the objects.
-        bound: (M,) least IoU of each object; all anchors of the image where it is 0.
+        bound: (M,) least IoU of each object, on the host; all anchors of the image where it is 0.
 
     Returns:
         P pairs, and (P,) IoUs of the anchors with the objects.
     """
-    sides = gt.boxes[:, 2:] - gt.boxes[:, :2]  # (M, 2)
-    anchor_sides = (ANCHOR_SIDE * grid.level_strides).to(sides)[:, None]  # (L, 1)
+    boxes = _rectangles_above(gt.host_boxes, grid, bound)
+    pairs = inside_pairs(boxes, gt.image_index, grid, fallback="none")
+    iou = paired_iou(pair_anchors(pairs, grid, gt), gt.boxes.index_select(0, pairs.objects))
+    return pairs, iou
+
+
+def _rectangles_above(gt_boxes: Tensor, grid: Grid, bound: Tensor) -> Tensor:
+    """(M, L, 4) boxes that hold the locations of the anchors at or above a bound."""
+    sides = gt_boxes[:, 2:] - gt_boxes[:, :2]  # (M, 2)
+    strides = sides.new_tensor(grid.strides)[:, None]  # (L, 1)
+    anchor_sides = ANCHOR_SIDE * strides
     total_area = anchor_sides.square() + sides.prod(dim=1)[:, None, None]  # (M, L, 1)
     bound = bound[:, None, None] * (1 - _IOU_MARGIN)
     # IoU >= bound, with the overlap in the other axis as long as it can be
     overlap = bound / (1 + bound) * total_area
     others = torch.minimum(sides.flip(1)[:, None], anchor_sides)  # (M, L, 2)
     reach = (sides[:, None] + anchor_sides) / 2 - overlap / others
-    reach = reach + _MARGIN * grid.level_strides[:, None]
+    reach = reach + _MARGIN * strides
     # Without a bound anchors beside the object may be among the pairs.
     reach = torch.where(bound > 0, reach, torch.inf)
-    centers = (gt.boxes[:, None, :2] + gt.boxes[:, None, 2:]) / 2
-    boxes = torch.cat((centers - reach, centers + reach), dim=2)
-    pairs = inside_pairs(boxes, gt.image_index, grid, fallback="none")
-    iou = paired_iou(pair_anchors(pairs, grid, gt), gt.boxes.index_select(0, pairs.objects))
-    return pairs, iou
+    centers = (gt_boxes[:, None, :2] + gt_boxes[:, None, 2:]) / 2
+    return torch.cat((centers - reach, centers + reach), dim=2)
 
 
-def _least_iou(grid: Grid, gt: GroundTruth, size: int) -> Tensor:
+def _least_iou(gt_boxes: Tensor, grid: Grid, size: int) -> Tensor:
     """(M,) the least IoU of a bag that is filled from a square of locations on each level."""
-    centers = (gt.boxes[:, :2] + gt.boxes[:, 2:]) / 2
-    area = gt.areas[:, None, None]
+    centers = (gt_boxes[:, :2] + gt_boxes[:, 2:]) / 2
+    area = (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(dim=1)[:, None, None]
     columns = math.isqrt(_FIRST_ANCHORS * size // len(grid.strides)) + 1
     ious = []
     for stride, (height, width) in zip(grid.strides, grid.sizes, strict=True):
@@ -84,7 +90,7 @@ def _least_iou(grid: Grid, gt: GroundTruth, size: int) -> Tensor:
         for axis, length in ((1, height), (0, width)):
             index = nearest_indices(centers[:, axis] / stride - grid.offset, length, columns)
             place = (index + grid.offset) * stride
-            low, high = gt.boxes[:, axis, None], gt.boxes[:, 2 + axis, None]
+            low, high = gt_boxes[:, axis, None], gt_boxes[:, 2 + axis, None]
             overlap = torch.minimum(place + half, high) - torch.maximum(place - half, low)
             overlaps.append(overlap.clamp(min=0))
         intersection = overlaps[0][:, :, None] * overlaps[1][:, None]

@@ -158,7 +158,7 @@ class AutoAssign(LabelAssignment):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """``loss_pos``, ``loss_neg``, ``loss_center`` if the prior is learned; statistics."""
         at_once = _PAIRS_AT_ONCE_CPU if gt.boxes.device.type == "cpu" else _PAIRS_AT_ONCE_GPU
-        chunks = inside_pair_chunks(gt.boxes, gt.image_index, grid, max_pairs=at_once)
+        chunks = inside_pair_chunks(gt.host_boxes, gt.image_index, grid, max_pairs=at_once)
         positive, center_sum, greatest = PairTerms.apply(
             self.weigh,
             chunks,
@@ -186,7 +186,7 @@ class AutoAssign(LabelAssignment):
 
     def pair_weights(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> PairWeights:
         """Center prior, confidence and positive weight of every pair, without gradient."""
-        ((objects, pairs),) = inside_pair_chunks(gt.boxes, gt.image_index, grid)
+        ((objects, pairs),) = inside_pair_chunks(gt.host_boxes, gt.image_index, grid)
         with torch.no_grad():
             values = gather(predictions, gt, objects, pairs, *self._object_priors(gt))
             return self.weigh(values, objects, pairs, grid, gt)
@@ -304,7 +304,7 @@ class AutoAssign(LabelAssignment):
         num_pairs = sum(len(pairs) for _, pairs in chunks)
         statistics = {
             "num_objects": gt.objects_per_image.sum(),
-            "num_pairs": gt.boxes.new_tensor(num_pairs),
+            "num_pairs": gt.boxes.new_full((), num_pairs),
             "num_objects_without_inside_location": chunks[0][1].is_fallback.sum(),
             "mean_greatest_positive_weight": greatest.sum() / max(1, len(gt.boxes)),
         }

@@ -37,28 +37,32 @@ def core_pairs(grid: Grid, gt: GroundTruth, scale: float) -> tuple[Pairs, Tensor
     Returns:
         P pairs, and (P,) shares of the cells inside the cores, above 0.01.
     """
-    centers = (gt.boxes[:, :2] + gt.boxes[:, 2:]) / 2
-    reach = scale * (gt.boxes[:, 2:] - gt.boxes[:, :2]) / 2
-    half_cell = grid.level_strides[:, None] / 2
-    cells = torch.cat(
-        (
-            (centers - reach)[:, None] - half_cell,
-            (centers + reach)[:, None] + half_cell,
-        ),
-        dim=2,
-    )  # (M, L, 4)
+    cells = _cells(gt.host_boxes, grid, scale)
     pairs = inside_pairs(cells, gt.image_index, grid, fallback="none")
 
     strides = grid.location_strides.index_select(0, pairs.locations)[:, None]
     locations = grid.locations.index_select(0, pairs.locations)
-    centers = centers.index_select(0, pairs.objects)
-    reach = reach.index_select(0, pairs.objects)
+    centers, reach = (x.index_select(0, pairs.objects) for x in _cores(gt.boxes, scale))
     overlap = torch.minimum(locations + strides / 2, centers + reach) - torch.maximum(
         locations - strides / 2, centers - reach
     )
     share = (overlap.clamp(min=0) / strides).prod(dim=1)
     touching = (share > _MIN_SHARE).nonzero().squeeze(1)
     return pairs.select(touching), share[touching]
+
+
+def _cells(boxes: Tensor, grid: Grid, scale: float) -> Tensor:
+    """(M, L, 4) cores of boxes, half a cell wider on each side."""
+    centers, reach = _cores(boxes, scale)
+    half_cell = boxes.new_tensor(grid.strides)[:, None] / 2
+    low, high = (centers - reach)[:, None] - half_cell, (centers + reach)[:, None] + half_cell
+    return torch.cat((low, high), dim=2)
+
+
+def _cores(boxes: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """(M, 2) centers of boxes, and half the sides of their cores, in pixels."""
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return centers, scale * (boxes[:, 2:] - boxes[:, :2]) / 2
 
 
 def with_least_distances(predictions: Predictions, grid: Grid) -> Predictions:

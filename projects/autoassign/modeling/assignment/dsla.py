@@ -20,8 +20,8 @@ from .geometry import (
     center_sampling,
     centerness,
     level_ranges,
-    pair_levels,
     pair_ltrb,
+    pair_ranges,
     select_winners,
 )
 from .hard import BOX_LOSSES, Assignment, HardAssignment
@@ -155,7 +155,7 @@ class DSLA(HardAssignment):
         is_candidate = ltrb.amin(dim=1) > 0
         if self.center_sampling_radius is not None:
             is_candidate &= distance < self.center_sampling_radius
-        scale_score = self._scale_score(ltrb.amax(dim=1), pair_levels(pairs, grid), grid)
+        scale_score = self._scale_score(ltrb.amax(dim=1), pairs, grid)
         return pairs, center_score * is_candidate, scale_score
 
     def _relaxed_ranges(self, grid: Grid) -> list[tuple[float, float]]:
@@ -169,14 +169,14 @@ class DSLA(HardAssignment):
             for low, high in ranges
         ]
 
-    def _scale_score(self, size: Tensor, levels: Tensor, grid: Grid) -> Tensor:
+    def _scale_score(self, size: Tensor, pairs: Pairs, grid: Grid) -> Tensor:
         """(P,) 1 where the size in pixels lies in the level's range, ramps beside it, then 0."""
-        ranges = size.new_tensor(level_ranges(grid.strides))
-        low, high = ranges.index_select(0, levels).unbind(dim=1)
+        ranges = level_ranges(grid.strides)
+        low, high = pair_ranges(ranges, pairs, grid, size.dtype).unbind(dim=1)
         if self.relaxation is None:
             return ((size >= low) & (size <= high)).to(size)
-        relaxed = size.new_tensor(self._relaxed_ranges(grid))
-        start, end = relaxed.index_select(0, levels).unbind(dim=1)
+        relaxed = self._relaxed_ranges(grid)
+        start, end = pair_ranges(relaxed, pairs, grid, size.dtype).unbind(dim=1)
         rising = torch.where(size >= low, 1, (size - start) / (low - start))
         falling = torch.where(size <= high, 1, (end - size) / (end - high))
         return torch.minimum(rising, falling).clamp(min=0)

@@ -16,8 +16,8 @@ from .geometry import (
     center_distance,
     center_sampling,
     level_ranges,
-    pair_levels,
     pair_ltrb,
+    pair_ranges,
     select_winners,
 )
 from .hard import CENTERNESS, Assignment, HardAssignment
@@ -71,7 +71,7 @@ class FCOS(HardAssignment):
         radius = self.center_sampling_radius
         pairs = candidate_pairs(grid, gt, center_radius=radius, size_ranges=ranges)
         ltrb = pair_ltrb(pairs, grid, gt)
-        low, high = ltrb.new_tensor(ranges).index_select(0, pair_levels(pairs, grid)).unbind(dim=1)
+        low, high = pair_ranges(ranges, pairs, grid, ltrb.dtype).unbind(dim=1)
         size = ltrb.amax(dim=1)
         is_candidate = (ltrb.amin(dim=1) > 0) & (size >= low) & (size <= high)
         if radius is not None:

@@ -142,7 +142,7 @@ class FreeAnchor(LabelAssignment):
         greatest = segment_max(weights.log_joint, objects, len(gt.boxes)).exp()
         statistics = {
             "num_objects": num_objects,
-            "num_pairs": gt.boxes.new_tensor(len(objects)),
+            "num_pairs": gt.boxes.new_full((), len(objects)),
             "mean_greatest_joint_confidence": greatest.sum() / max(1, len(gt.boxes)),
         }
         return losses, statistics

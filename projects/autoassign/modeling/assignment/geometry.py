@@ -25,6 +25,7 @@ __all__ = [
     "pair_levels",
     "pair_ltrb",
     "pair_offsets",
+    "pair_ranges",
     "select_winners",
 ]
 
@@ -68,6 +69,14 @@ def pair_anchors(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
 def pair_levels(pairs: Pairs, grid: Grid) -> Tensor:
     """(P,) level of each pair's location, 0 for the finest."""
     return grid.location_levels.index_select(0, pairs.locations)
+
+
+def pair_ranges(
+    ranges: Sequence[tuple[float, float]], pairs: Pairs, grid: Grid, dtype: torch.dtype
+) -> Tensor:
+    """(P, 2) the range, of those given for each level, of the level of each pair's location."""
+    per_level = torch.tensor(ranges, dtype=dtype).to(grid.device, non_blocking=True)
+    return per_level.index_select(0, pair_levels(pairs, grid))
 
 
 def center_distance(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
@@ -130,8 +139,19 @@ def candidate_pairs(
             strides; None: anywhere inside the box.
         size_ranges: least and greatest of a candidate's max(l, t, r, b) at each level, in pixels.
     """
-    boxes = gt.boxes[:, None].expand(-1, len(grid.strides), -1)  # (M, L, 4)
-    strides = grid.level_strides.to(boxes)[:, None]
+    boxes = _candidate_boxes(gt.host_boxes, grid, center_radius, size_ranges)
+    return inside_pairs(boxes, gt.image_index, grid, fallback="none")
+
+
+def _candidate_boxes(
+    gt_boxes: Tensor,
+    grid: Grid,
+    center_radius: float | None,
+    size_ranges: Sequence[tuple[float, float]] | None,
+) -> Tensor:
+    """(M, L, 4) boxes that hold the candidates of each level; see :func:`candidate_pairs`."""
+    boxes = gt_boxes[:, None].expand(-1, len(grid.strides), -1)  # (M, L, 4)
+    strides = boxes.new_tensor(grid.strides)[:, None]
     low, high = boxes[..., :2], boxes[..., 2:]
     if center_radius is not None:
         center = (low + high) / 2
@@ -146,7 +166,7 @@ def candidate_pairs(
         # max(l, t, r, b) is less than the longer side.
         too_small = (boxes[..., 2:] - boxes[..., :2]).amax(dim=-1, keepdim=True) < least - margin
         high = torch.where(too_small, low, high)
-    return inside_pairs(torch.cat((low, high), dim=-1), gt.image_index, grid, fallback="none")
+    return torch.cat((low, high), dim=-1)
 
 
 def centerness(ltrb: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..grid import Grid
 from ..ground_truth import GroundTruth
-from .tiles import chunks, pack_columns, tile_boxes, touching
+from .tiles import chunks, tile_boxes, touching
 
 __all__ = ["max_iou"]
 
@@ -28,15 +28,14 @@ def max_iou(boxes: Tensor, wanted: Tensor, gt: GroundTruth, grid: Grid) -> Tenso
     num_images, num_locations = wanted.shape
     tiles, tile_wanted = tile_boxes(boxes, wanted, grid)
     touches = touching(tiles, tile_wanted, gt)
-    nth, counts = pack_columns(touches.flatten(0, 1), fill=touches.shape[2])
 
     # One more object without area fills up the images and the rows.
     padded, _ = gt.padded_boxes()
     objects = torch.cat((padded, padded.new_zeros(num_images, 1, 4)), dim=1)
     image = torch.arange(len(tiles), device=boxes.device) // len(grid.tiles)
     tile_iou = boxes.new_zeros(tile_wanted.shape)
-    for ids, num_candidates in chunks(counts, boxes.device):
-        candidates = objects[image[ids, None], nth[ids, :num_candidates]]
+    for ids, nth in chunks(touches.flatten(0, 1), fill=touches.shape[2]):
+        candidates = objects[image[ids, None], nth]
         tile_iou[ids] = _max_iou_with(tiles[ids], candidates)
 
     result = boxes.new_zeros(num_images, num_locations + 1)

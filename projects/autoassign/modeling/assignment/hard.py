@@ -138,7 +138,7 @@ class HardAssignment(LabelAssignment):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         assignment, targets, weights = self._assign(predictions, grid, gt)
         positives = assignment.pairs.select(assignment.winners)
-        sums = torch.stack((weights.new_tensor(len(weights)), targets.sum(), weights.sum()))
+        sums = torch.stack((weights.new_full((), len(weights)), targets.sum(), weights.sum()))
         num_positives, target_sum, weight_sum = mean_over_workers(sums)
 
         class_error = CLASS_LOSSES[self.class_loss](
@@ -212,7 +212,7 @@ class HardAssignment(LabelAssignment):
         is_learned[positives.objects] = True
         return {
             "num_objects": gt.objects_per_image.sum(),
-            "num_pairs": gt.boxes.new_tensor(len(assignment.pairs)),
-            "num_positives": gt.boxes.new_tensor(len(positives)),
+            "num_pairs": gt.boxes.new_full((), len(assignment.pairs)),
+            "num_positives": gt.boxes.new_full((), len(positives)),
             "num_objects_without_positive": (~is_learned).sum(),
         }

@@ -85,7 +85,7 @@ class MaxIoU(HardAssignment):
         """
         best = anchor_bags(grid, gt, 1)
         best_iou = paired_iou(pair_anchors(best, grid, gt), gt.boxes)
-        pairs, iou = anchors_above(grid, gt, best_iou.clamp(max=self.iou_thresholds[0]))
+        pairs, iou = anchors_above(grid, gt, best_iou.clamp(max=self.iou_thresholds[0]).cpu())
         return pairs, iou, pairs.locations == best.locations.index_select(0, pairs.objects)
 
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:

@@ -31,7 +31,7 @@ def explicit_objectness_loss(obj_logits: Tensor, grid: Grid, gt: GroundTruth) ->
         Scalar, the sum over all locations divided by the number of positive ones, a mean over
         workers (every worker must call it).
     """
-    pairs = inside_pairs(gt.boxes, gt.image_index, grid)
+    pairs = inside_pairs(gt.host_boxes, gt.image_index, grid)
     labels = torch.zeros_like(obj_logits).flatten()
     labels[pairs.batch_locations] = 1
     num_positives = mean_over_workers(labels.sum()).clamp(min=1)

@@ -182,8 +182,8 @@ class SAPD(LabelAssignment):
         is_selected = level_logits.argmax(dim=1) == soft.best_level
         statistics = {
             "num_objects": gt.objects_per_image.sum(),
-            "num_pairs": gt.boxes.new_tensor(len(soft.pairs)),
-            "num_positives": gt.boxes.new_tensor(len(positives)),
+            "num_pairs": gt.boxes.new_full((), len(soft.pairs)),
+            "num_positives": gt.boxes.new_full((), len(positives)),
             "num_objects_without_positive": (~is_learned).sum(),
             "selection_accuracy": is_selected.sum() / is_learnable.sum().clamp(min=1),
         }

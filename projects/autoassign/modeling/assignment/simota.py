@@ -151,6 +151,6 @@ class SimOTA(HardAssignment):
             maps={"cost": cost, "IoU": iou},
             statistics={
                 "mean_k": k.sum() / max(1, len(k)),
-                "num_pairs_outside": k.new_tensor(len(outside)),
+                "num_pairs_outside": k.new_full((), len(outside)),
             },
         )

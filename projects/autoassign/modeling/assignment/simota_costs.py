@@ -54,10 +54,9 @@ class CandidateCosts:
     @cached_property
     def is_candidate(self) -> Tensor:
         """(N, R)."""
-        boxes, image_index, num_images = self.gt.boxes, self.gt.image_index, len(self.gt.counts)
-        centers = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
-        reach = self.center_radius * self.grid.level_strides[:, None]
-        squares = torch.cat((centers - reach, centers + reach), dim=2)  # (M, L, 4)
+        boxes, image_index = self.gt.host_boxes, self.gt.image_index
+        num_images = len(self.gt.counts)
+        squares = _squares(boxes, self.grid, self.center_radius)
         inside_box = inside_mask(boxes, image_index, self.grid, num_images)
         return inside_box | inside_mask(squares, image_index, self.grid, num_images)
 
@@ -195,3 +194,10 @@ class CandidateCosts:
         )
         kept = pairs.select((~is_contested[pairs.batch_locations]).nonzero().squeeze(1))
         return Pairs.merge((kept, chosen), self.grid)[0]
+
+
+def _squares(boxes: Tensor, grid: Grid, radius: float) -> Tensor:
+    """(M, L, 4) squares around the centers of boxes, their half sides ``radius`` strides."""
+    centers = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    reach = radius * boxes.new_tensor(grid.strides)[:, None]
+    return torch.cat((centers - reach, centers + reach), dim=2)

@@ -17,7 +17,7 @@ from ..grid import Grid
 from ..ground_truth import GroundTruth
 from ..pairs import Pairs
 
-__all__ = ["Overlaps", "chunks", "object_overlaps", "pack_columns", "tile_boxes", "touching"]
+__all__ = ["Overlaps", "chunks", "object_overlaps", "tile_boxes", "touching"]
 
 # Box pairs that are computed at once: their work space should stay in a CPU's cache, and be
 # large enough to fill a GPU.
@@ -80,18 +80,16 @@ def object_overlaps(
     if objects is None:
         objects = torch.arange(len(gt.boxes), device=boxes.device)
     tiles, tile_wanted = tile_boxes(boxes, wanted, grid)  # (N·T, 64, 4)
-    _, is_object = gt.padded_boxes()
-    touched = touching(tiles, tile_wanted, gt).transpose(1, 2)[is_object]  # (M, T)
-    columns, counts = pack_columns(touched[objects], fill=len(grid.tiles))
+    touched = touching(tiles, tile_wanted, gt).transpose(1, 2)  # (N, m, T)
+    touched = touched[gt.image_index, gt.place_in_image]  # (M, T)
 
     # One more tile of empty boxes fills up the rows.
     tiles = tiles.masked_fill(~tile_wanted[..., None], 0).view(len(boxes), -1, 64, 4)
     tiles = torch.cat((tiles, tiles.new_zeros(len(boxes), 1, 64, 4)), dim=1)
     sides = tuple(side.contiguous() for side in tiles.flatten(0, 1).unbind(dim=-1))
     locations = torch.cat((grid.tiles.clamp(min=0), torch.zeros_like(grid.tiles[:1])))
-    for rows, num_tiles in chunks(counts, boxes.device):
+    for rows, tile in chunks(touched[objects], fill=len(grid.tiles)):
         ids = objects[rows]
-        tile = columns[rows, :num_tiles]
         batch_tile = tile + gt.image_index[ids, None] * len(locations)
         yield Overlaps(
             objects=ids,
@@ -135,37 +133,36 @@ def touching(tiles: Tensor, tile_wanted: Tensor, gt: GroundTruth) -> Tensor:
     return touches
 
 
-def pack_columns(mask: Tensor, fill: int) -> tuple[Tensor, Tensor]:
-    """The columns of the true entries of each row of a (rows, columns) mask, ascending.
+def chunks(mask: Tensor, fill: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The rows of a mask and the columns of their true entries, in chunks of bounded work.
 
-    Returns:
-        (rows, columns) indices, after the last one ``fill``, and (rows,) their numbers.
-    """
-    counts = mask.sum(dim=1)
-    row, column = mask.nonzero(as_tuple=True)
-    place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-    packed = row.new_full(mask.shape, fill)
-    packed[row, place] = column
-    return packed, counts
-
-
-def chunks(counts: Tensor, device: torch.device) -> Iterator[tuple[Tensor, int]]:
-    """Rows with tiles (or tiles with objects) in chunks of bounded work, longest rows first.
+    The numbers of true entries are copied to the host, once: all that follows knows its size.
 
     Args:
-        counts: (rows,) number of tiles that each row is compared with; 64 box pairs each.
-        device: where the work is done.
+        mask: (rows, columns) which tiles each object (or which objects each tile) is compared
+            with; 64 box pairs each.
+        fill: put after the last column of a row.
 
     Yields:
-        Indices of rows, and the greatest of their counts.
+        (C,) rows, those of the most true entries first, and (C, m) their columns, ascending.
     """
-    at_once = _PAIRS_AT_ONCE_CPU if device.type == "cpu" else _PAIRS_AT_ONCE_GPU
+    at_once = _PAIRS_AT_ONCE_CPU if mask.device.type == "cpu" else _PAIRS_AT_ONCE_GPU
+    counts = mask.sum(dim=1)
     sorted_counts, order = counts.sort(descending=True)
-    remaining = sorted_counts.tolist()  # one synchronisation for all rows
+    remaining = sorted_counts.tolist()
+    total = sum(remaining)
+    nth = torch.arange(total, dtype=torch.int32, device=mask.device)
+    # The true entry before which there are n others; nonzero() would wait for the device again.
+    num_until = mask.flatten().cumsum(0, dtype=torch.int32)
+    entry = torch.searchsorted(num_until, nth, right=True)
+    row = torch.div(entry, mask.shape[1], rounding_mode="floor")
+    packed = entry.new_full(mask.shape, fill)
+    packed[row, nth - (counts.cumsum(0) - counts)[row]] = entry % mask.shape[1]
     start = 0
     while start < len(remaining) and remaining[start] > 0:
         size = max(1, at_once // (64 * remaining[start]))
-        yield order[start : start + size], remaining[start]
+        rows = order[start : start + size]
+        yield rows, packed[rows, : remaining[start]]
         start += size
 
 
