@@ -88,13 +88,19 @@ def test_a_failed_step_counts_until_the_next_that_succeeds():
 class CPUMixedPrecision(FiniteAMPTrainer):
     """AMPTrainer asks for CUDA only to assert it."""
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args, grad_scaler=torch.amp.GradScaler("cpu"))
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, grad_scaler=torch.amp.GradScaler("cpu"), **kwargs)
 
     def run_step(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.cuda, "is_available", lambda: True)
+            patch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
             super().run_step()
+
+
+class CPUBfloat16(CPUMixedPrecision):
+    def __init__(self, *args) -> None:
+        super().__init__(*args, precision=torch.bfloat16)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -119,8 +125,17 @@ class TestMixedPrecision:
         with pytest.raises(FloatingPointError, match="Non-finite loss at iteration 2"):
             steps([bad] * 3, trainer_class=CPUMixedPrecision)
 
-    def test_a_training_that_began_without_it_goes_on(self):
-        trainer, _ = steps([{}])
-        resumed, _ = steps([{}], trainer_class=CPUMixedPrecision)
+    def test_bfloat16_has_no_scale_and_skips_what_is_not_finite(self):
+        trainer, weights = steps([{}, {"gradient": math.inf}, {}], trainer_class=CPUBfloat16)
+        _, expected = steps([{}, {}])
+        assert trainer.grad_scaler.get_scale() == 1
+        assert torch.equal(weights[1], weights[0])
+        assert torch.equal(weights[2], expected[1])
+
+    @pytest.mark.parametrize("before", [FiniteTrainer, CPUMixedPrecision, CPUBfloat16])
+    @pytest.mark.parametrize("after", [CPUMixedPrecision, CPUBfloat16])
+    def test_a_training_goes_on_in_another_precision(self, before, after):
+        trainer, _ = steps([{}], trainer_class=before)
+        resumed, _ = steps([{}], trainer_class=after)
         resumed.load_state_dict(trainer.state_dict())
-        assert resumed.grad_scaler.get_scale() == 2**16
+        assert resumed.grad_scaler.get_scale() == (1 if after is CPUBfloat16 else 2**16)

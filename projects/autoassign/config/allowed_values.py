@@ -74,6 +74,7 @@ ALLOWED_VALUES = {
     "DATALOADER.REPEAT_THRESHOLD": at_least(0),
     "SOLVER.OPTIMIZER": one_of("SGD", "ADAMW"),
     "SOLVER.ACCUMULATE_STEPS": at_least(1),
+    "SOLVER.AMP.DTYPE": one_of("float16", "bfloat16"),
     "SOLVER.ADAMW_BETAS": Rule(
         lambda x: len(x) == 2 and all(map(_below_1.holds, x)), "two numbers from 0 to below 1"
     ),

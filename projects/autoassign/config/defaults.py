@@ -121,6 +121,9 @@ def _add_solver_options(solver: CN) -> None:
     solver.REFERENCE_BATCH_SIZE = 0
     # How many of the checkpoints of every CHECKPOINT_PERIOD stay, the newest ones; 0: all.
     solver.CHECKPOINTS_KEPT = 0
+    # What SOLVER.AMP.ENABLED computes the convolutions in: "float16", whose losses are scaled, or
+    # "bfloat16", which has the range of float32. The losses are computed in float32.
+    solver.AMP.DTYPE = "float16"
     # SOLVER.CLIP_GRADIENTS.CLIP_TYPE may also be "full_model": one norm over all parameters.
 
 

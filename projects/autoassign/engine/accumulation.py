@@ -29,9 +29,12 @@ def build_train_step(
     """
     solver = cfg.SOLVER
     steps, num_workers = solver.ACCUMULATE_STEPS, comm.get_world_size()
+    options: dict[str, Any] = {}
+    if solver.AMP.ENABLED:
+        options["precision"] = getattr(torch, solver.AMP.DTYPE)
     if steps == 1:
         make_trainer = FiniteAMPTrainer if solver.AMP.ENABLED else FiniteTrainer
-        return make_trainer(model, data_loader, optimizer)
+        return make_trainer(model, data_loader, optimizer, **options)
     images = solver.IMS_PER_BATCH // num_workers
     if images % steps:
         raise ValueError(
@@ -39,7 +42,7 @@ def build_train_step(
             f"{num_workers} workers gets of SOLVER.IMS_PER_BATCH {solver.IMS_PER_BATCH}"
         )
     make_accumulating = AccumulatingAMPTrainer if solver.AMP.ENABLED else AccumulatingTrainer
-    return make_accumulating(model, data_loader, optimizer, accumulate_steps=steps)
+    return make_accumulating(model, data_loader, optimizer, accumulate_steps=steps, **options)
 
 
 class AccumulatingTrainer(FiniteTrainer):

@@ -109,16 +109,31 @@ class FiniteTrainer(SimpleTrainer):
 class FiniteAMPTrainer(FiniteTrainer, AMPTrainer):
     """:class:`FiniteTrainer` with mixed precision, where the scale of the loss may be too large."""
 
+    def __init__(self, *args: Any, precision: torch.dtype = torch.float16, **kwargs: Any) -> None:
+        """
+        Args:
+            args: see :class:`detectron2.engine.SimpleTrainer`.
+            precision: float16, or bfloat16, which needs no scale of the loss.
+            kwargs: see :class:`detectron2.engine.AMPTrainer`.
+        """
+        if precision == torch.bfloat16:
+            kwargs["grad_scaler"] = torch.cuda.amp.GradScaler(enabled=False)
+        super().__init__(*args, precision=precision, **kwargs)
+
     def _gradient_may_overflow(self) -> bool:
         # GradScaler then skips the update and halves the scale, which starts at 2¹⁶.
         return self.grad_scaler.get_scale() > 1
 
     def _skip_update(self) -> None:
+        if not self.grad_scaler.is_enabled():
+            super()._skip_update()
+            return
         # GradScaler takes no optimizer without gradients, but skips those that are not finite.
         for parameter in self.model.parameters():
             if parameter.grad is not None:
                 parameter.grad.fill_(math.inf)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # The training may have begun without mixed precision.
-        super().load_state_dict({"grad_scaler": self.grad_scaler.state_dict(), **state_dict})
+        # The training may have begun without mixed precision, or in bfloat16.
+        scaler = state_dict.get("grad_scaler") or self.grad_scaler.state_dict()
+        super().load_state_dict({**state_dict, "grad_scaler": scaler})

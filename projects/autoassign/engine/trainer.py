@@ -92,7 +92,12 @@ class Trainer(DefaultTrainer):
         data_loader = self.build_train_loader(cfg)
         # On a CPU, DistributedDataParallel takes no device ids.
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
-        model = create_ddp_model(self._model, broadcast_buffers=False, device_ids=device_ids)
+        model = create_ddp_model(
+            self._model,
+            broadcast_buffers=False,
+            device_ids=device_ids,
+            gradient_as_bucket_view=True,  # gradients are stored once
+        )
         self._average = None
         if cfg.MODEL.EMA.ENABLED:  # a copy of the weights that all workers begin with
             self._average = AveragedWeights(self._model, cfg.MODEL.EMA.DECAY)
