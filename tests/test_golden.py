@@ -51,6 +51,21 @@ def test_reference_vectors(path, device):
     assert [row for row in rows if not row.passed] == []
 
 
+@pytest.mark.parametrize(
+    ("device", "dtype"),
+    [
+        ("cpu", torch.bfloat16),
+        pytest.param("cuda", torch.bfloat16, marks=pytest.mark.cuda),
+        pytest.param("cuda", torch.float16, marks=pytest.mark.cuda),
+    ],
+)
+@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+def test_reference_vectors_under_autocast(path, device, dtype):
+    with torch.autocast(device, dtype):
+        rows = list(golden.compare(path, torch.device(device)))
+    assert [row for row in rows if not row.passed] == []
+
+
 def test_command_passes_on_the_reference_vectors():
     result = run_command(DATA)
     assert result.returncode == 0, result.stderr

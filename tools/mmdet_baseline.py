@@ -156,15 +156,15 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
 
 
-def measure(arguments: tuple[str, int]) -> dict:
-    """One row of an assigner and a number of objects, to be called in a fresh process."""
-    assigner, num_objects = arguments
+def measure(arguments: tuple[str, int, tuple[float, float]]) -> dict:
+    """One row of an assigner, number and sizes of objects, to be called in a fresh process."""
+    assigner, num_objects, box_size = arguments
     make_loss_inputs = load_inputs_module().make_loss_inputs
     tiny = make_loss_inputs(2, image_size=(128, 128))
     run = ASSIGNERS[assigner](tiny)
     time_run(run, tiny)
 
-    inputs = make_loss_inputs(num_objects)
+    inputs = make_loss_inputs(num_objects, box_size=box_size)
     before = peak_memory_mb()
     runs = [time_run(run, inputs)]
     peak_mb = peak_memory_mb() - before
@@ -189,15 +189,17 @@ def main() -> None:
     )
     parser.add_argument("--objects", type=int, nargs="+", default=[10, 100, 300, 1000])
     parser.add_argument("--assigner", choices=ASSIGNERS, default="autoassign")
+    parser.add_argument("--box-size", type=float, nargs=2, default=(10.0, 120.0))
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     args = parser.parse_args()
 
     # A process forgets neither its peak of memory nor what its allocator keeps, hence one per row.
     # This one stays small, because a new process starts with the peak of its parent.
+    cases = [(args.assigner, number, tuple(args.box_size)) for number in args.objects]
     rows = []
     print("strategy         objects  forward s  backward s  peak MB")
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for row in pool.imap(measure, [(args.assigner, n) for n in args.objects], chunksize=1):
+        for row in pool.imap(measure, cases, chunksize=1):
             rows.append(row)
             print(
                 f"{row['strategy']:15}  {row['objects']:7d}  {row['forward_seconds']:9.3f}  "

@@ -134,6 +134,12 @@ def torch_warnings_of_waits() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.fixture(autouse=True)
+def _no_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in most iterations; other tests may have asked for them in every one."""
+    monkeypatch.setattr("autoassign.modeling.detector._STATISTICS_PERIOD", 20)
+
+
 every_strategy = pytest.mark.parametrize("name", [name for name, _ in LABEL_ASSIGNMENT_REGISTRY])
 
 
