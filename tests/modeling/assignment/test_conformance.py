@@ -249,22 +249,26 @@ class Work(TorchDispatchMode):
 
 
 @every_strategy
-def test_work_grows_no_faster_than_the_number_of_objects(name):
-    def work(num_objects: int) -> int:
-        # Spread over an image that grows with them, so that pairs grow in proportion.
-        case = LossCase.build(name, 2, feature_channels=4)
+@pytest.mark.parametrize("growing", ["objects and image", "image", "classes", "batch"])
+def test_work_grows_no_faster_than_the_input(name, growing):
+    def work(scale: int) -> int:
+        # Spread over an image that grows with them, objects have pairs in proportion.
+        num_objects = 512 * scale if growing == "objects and image" else 128
+        num_classes = 80 * scale if growing == "classes" else 2
+        case = LossCase.build(name, num_classes, feature_channels=4)
         inputs = make_loss_inputs(
             num_objects,
-            image_size=(512, 2 * num_objects),
-            num_classes=2,
+            image_size=(512, 1024 * scale if "image" in growing else 512),
+            num_classes=num_classes,
+            num_images=2 * scale if growing == "batch" else 2,
             feature_channels=case.feature_channels,
         )
+        loss_of(case, inputs)  # caches
         with Work() as counter:
             loss_of(case, inputs).backward()
         return counter.total
 
-    work(128)  # caches
-    assert work(1024) < 2.3 * work(512)
+    assert work(2) < 2.3 * work(1)
 
 
 @every_strategy
