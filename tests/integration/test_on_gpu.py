@@ -16,7 +16,7 @@ from autoassign.config import LABEL_ASSIGNMENT_REGISTRY
 
 pytestmark = pytest.mark.cuda
 every_strategy = pytest.mark.parametrize("name", [name for name, _ in LABEL_ASSIGNMENT_REGISTRY])
-PREDICTIONS = ("cls_logits", "ltrb", "obj_logits", "extra_logits")
+PREDICTIONS = ("cls_logits", "ltrb", "obj_logits", "extra_logits", "features")
 
 
 def on_gpu(inputs: LossInputs) -> LossInputs:
@@ -47,8 +47,10 @@ def deterministic() -> Iterator[None]:
 @every_strategy
 @pytest.mark.usefixtures("deterministic")
 def test_losses_and_gradients_are_the_same_every_time(name):
-    inputs = make_loss_inputs(60, image_size=(256, 320), num_classes=7)
-    case = LossCase.build(name, 7)
+    case = LossCase.build(name, 7, feature_channels=4)
+    inputs = make_loss_inputs(
+        60, image_size=(256, 320), num_classes=7, feature_channels=case.feature_channels
+    )
     case.assignment.cuda()
     first, second = (loss_and_gradients(case, on_gpu(inputs)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

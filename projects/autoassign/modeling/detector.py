@@ -183,19 +183,14 @@ class PointDetector(DenseDetector):
             features: of the head's levels.
             predictions: as :meth:`predict` returns them.
         """
-        scores = self.label_assignment.scores(predictions)
-        grid = self.grid(features)
-        return [
-            candidates(
-                scores[i],
-                predictions.ltrb[i],
-                grid,
-                image_size,
-                score_thresh=self.test_score_thresh,
-                topk_candidates=self.test_topk_candidates,
-            )
-            for i, image_size in enumerate(images.image_sizes)
-        ]
+        return candidates(
+            self.label_assignment.scores(predictions),
+            predictions.ltrb,
+            self.grid(features),
+            images.image_sizes,
+            score_thresh=self.test_score_thresh,
+            topk_candidates=self.test_topk_candidates,
+        )
 
     def suppress(self, candidates: Instances) -> Instances:
         """The detections among the candidates of one image, by descending score."""
