@@ -31,6 +31,8 @@ def test_sgd_is_detectron2s():
     cfg, model = narrow_cfg(*options), narrow_model()
     ours, theirs = build_optimizer(cfg, model), detectron2_build_optimizer(cfg, model)
     assert type(ours) is type(theirs) is torch.optim.SGD
+    for group in theirs.param_groups:
+        group["foreach"] = None  # torch's choice; detectron2's is the slowest on a CPU
     assert ours.state_dict() == theirs.state_dict()
 
 

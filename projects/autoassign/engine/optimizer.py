@@ -48,7 +48,6 @@ def _build_sgd(cfg: CfgNode, model: nn.Module) -> Optimizer:
         momentum=cfg.SOLVER.MOMENTUM,
         nesterov=cfg.SOLVER.NESTEROV,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-        foreach=True,
     )
 
 
