@@ -59,7 +59,10 @@ def test_reference_vectors(path, device):
         pytest.param("cuda", torch.float16, marks=pytest.mark.cuda),
     ],
 )
-@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+# SAPD has layers of its own, which the detector keeps from autocast as it does all losses.
+@pytest.mark.parametrize(
+    "path", [x for x in VECTORS if not x.stem.startswith("sapd")], ids=lambda path: path.stem
+)
 def test_reference_vectors_under_autocast(path, device, dtype):
     with torch.autocast(device, dtype):
         rows = list(golden.compare(path, torch.device(device)))

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoassign.modeling.assignment import segment_rank, segment_topk
+from autoassign.modeling.assignment import segment_rank, segment_softmax, segment_topk
 
 # Few values, so that many are equal: value, tie, segment.
 rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 4)), max_size=40)
@@ -62,3 +62,14 @@ def test_a_segment_in_two_parts_is_refused():
     values, segments = torch.arange(4.0), torch.tensor([0, 1, 0, 1])
     with pytest.raises(ValueError, match="do not follow one another"):
         segment_topk(values, segments, 1, ties=lambda i: i)
+
+
+def test_softmax_of_each_segment():
+    values = torch.tensor([1.0, 500.0, 3.0, 500.0, -1000.0]).double()
+    segments = torch.tensor([0, 1, 0, 1, 2])
+    shares, total = segment_softmax(values, segments, 3)
+    of_first = values[[0, 2]].softmax(0)
+    expected = torch.tensor([of_first[0], 0.5, of_first[1], 0.5, 1.0]).double()
+    torch.testing.assert_close(shares, expected)
+    expected = torch.stack([values[segments == i].logsumexp(0) for i in range(3)])
+    torch.testing.assert_close(total, expected)

@@ -31,6 +31,7 @@ from .segments import (
     segment_max,
     segment_mean,
     segment_rank,
+    segment_softmax,
     segment_sum,
     segment_topk,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "segment_max",
     "segment_mean",
     "segment_rank",
+    "segment_softmax",
     "segment_sum",
     "segment_topk",
     "select_winners",

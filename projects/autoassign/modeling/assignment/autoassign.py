@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...config import LABEL_ASSIGNMENT_REGISTRY, Rule, at_least, one_of
 from ..grid import Grid
 from ..ground_truth import GroundTruth
-from ..losses import class_logits_at, giou_loss, logits_with_objectness, negative_focal_loss
+from ..losses import class_logits_at, giou_loss, negative_focal_loss
 from ..pairs import Pairs, inside_pair_chunks
 from ..predictions import Predictions, decode
 from .autoassign_pairs import PairTerms, PairValues, PairWeights, gather
@@ -189,32 +189,34 @@ class AutoAssign(LabelAssignment):
         ((objects, pairs),) = inside_pair_chunks(gt.host_boxes, gt.image_index, grid)
         with torch.no_grad():
             values = gather(predictions, gt, objects, pairs, *self._object_priors(gt))
-            return self.weigh(values, objects, pairs, grid, gt)
+            log_center, log_joint, log_confidence = self.weigh(values, objects, pairs, grid, gt)
+            # w⁺ = CG / ΣCG, a softmax over each object's pairs of log CG: finite for every G.
+            log_weight = log_confidence + log_center
+            log_total = segment_logsumexp(log_weight, pairs.objects, len(gt.boxes))
+        return PairWeights(
+            pairs=pairs,
+            log_center=log_center,
+            log_joint=log_joint,
+            log_confidence=log_confidence,
+            log_positive=log_weight - log_total.index_select(0, pairs.objects),
+        )
 
     def weigh(
         self, values: PairValues, objects: slice, pairs: Pairs, grid: Grid, gt: GroundTruth
-    ) -> PairWeights:
-        """The weights of the pairs of some objects; differentiable with respect to ``values``."""
-        segments = pairs.objects - objects.start
-        log_center = self._log_center(values, segments, pairs, grid, gt)
-        logits = values.cls_logits
-        if values.obj_logits is not None:
-            logits = logits_with_objectness(logits, values.obj_logits)
-        log_cls = F.logsigmoid(logits)  # Eq. 3
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(P,) log G, log P and log C of the pairs of some objects; differentiable.
+
+        See :class:`PairWeights`. The gradient is that with respect to ``values``.
+        """
+        log_center = self._log_center(values, pairs.objects - objects.start, pairs, grid, gt)
+        log_cls = F.logsigmoid(values.cls_logits)  # Eq. 3
+        if values.log_objectness is not None:
+            log_cls = log_cls + values.log_objectness
         boxes = decode(values.ltrb, grid.locations.index_select(0, pairs.locations))
         box_error = giou_loss(boxes, gt.boxes.index_select(0, pairs.objects))
         log_loc = -self.location_weight * box_error  # Eq. 4-8
         log_confidence = self._log_confidence_weight(log_cls, log_loc)
-        # w⁺ = CG / ΣCG, a softmax over each object's pairs of log CG: finite for every G.
-        log_weight = log_confidence + log_center
-        log_total = segment_logsumexp(log_weight, segments, objects.stop - objects.start)
-        return PairWeights(
-            pairs=pairs,
-            log_center=log_center,
-            log_joint=log_cls + log_loc,
-            log_confidence=log_confidence,
-            log_positive=log_weight - log_total.index_select(0, segments),
-        )
+        return log_center, log_cls + log_loc, log_confidence
 
     def _object_priors(self, gt: GroundTruth) -> tuple[Tensor, Tensor]:
         """(M, 2) μ and σ of the class of each object."""

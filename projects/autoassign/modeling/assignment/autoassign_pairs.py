@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -15,7 +16,7 @@ from ..ground_truth import GroundTruth
 from ..losses import class_logits_at
 from ..pairs import Pairs
 from ..predictions import Predictions
-from .segments import segment_logsumexp, segment_max, segment_sum
+from .segments import segment_max, segment_softmax, segment_sum
 
 __all__ = ["PairTerms", "PairValues", "PairWeights", "gather"]
 
@@ -26,14 +27,14 @@ class PairValues:
 
     Attributes:
         cls_logits: (P,) class logit of the object's class at the location.
-        obj_logits: (P,) objectness logit of the location, or None.
+        log_objectness: (P,) log σ of the objectness logit of the location, or None.
         ltrb: (P, 4) distances predicted at the location, in pixels.
         mu: (m, 2) μ of each object's class, in strides.
         sigma: (m, 2) σ of each object's class, in strides.
     """
 
     cls_logits: Tensor
-    obj_logits: Tensor | None
+    log_objectness: Tensor | None
     ltrb: Tensor
     mu: Tensor
     sigma: Tensor
@@ -67,11 +68,13 @@ def gather(
     sigma: Tensor,
 ) -> PairValues:
     """What is predicted at the pairs' locations; (M, 2) ``mu`` and ``sigma`` of all objects."""
-    obj_logits = predictions.obj_logits
     at = pairs.batch_locations
+    log_objectness = None
+    if predictions.obj_logits is not None:
+        log_objectness = F.logsigmoid(predictions.obj_logits).flatten().index_select(0, at)
     return PairValues(
         cls_logits=class_logits_at(predictions.cls_logits, predictions.logit_index(gt, pairs)),
-        obj_logits=None if obj_logits is None else obj_logits.flatten().index_select(0, at),
+        log_objectness=log_objectness,
         ltrb=predictions.ltrb.flatten(0, 1).index_select(0, at),
         mu=mu[objects],
         sigma=sigma[objects],
@@ -88,7 +91,7 @@ class PairTerms(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        weigh: Callable[..., PairWeights],
+        weigh: Callable[..., tuple[Tensor, Tensor, Tensor]],
         chunks: Sequence[tuple[slice, Pairs]],
         grid: Grid,
         gt: GroundTruth,
@@ -127,27 +130,30 @@ class PairTerms(torch.autograd.Function):
             segments, num_objects = pairs.objects - objects.start, objects.stop - objects.start
             leaves = [x.requires_grad_() for x in vars(values).values() if x is not None]
             with torch.enable_grad():
-                weights = weigh(values, objects, pairs, grid, gt)
-                log_sum = segment_logsumexp(
-                    weights.log_positive + weights.log_joint, segments, num_objects
-                )
-                chunk_positive = -log_sum.sum()
-                center = segment_sum(weights.log_center.exp(), segments, num_objects)
-                chunk_center = center.sum()
+                log_center, log_joint, log_confidence = weigh(values, objects, pairs, grid, gt)
+                log_weight = log_confidence + log_center
+            # Σ w⁺P is ΣCGP / ΣCG, whose logarithm has the difference of two softmax as gradient.
+            weight, log_total = segment_softmax(log_weight, segments, num_objects)
+            share, log_sum = segment_softmax(log_weight + log_joint, segments, num_objects)
+            terms = [(log_joint, -share), (log_weight, weight - share)]
+            outputs, gradients = zip(*(x for x in terms if x[0].requires_grad), strict=True)
             grads = torch.autograd.grad(
-                chunk_positive, leaves, retain_graph=True, materialize_grads=True
+                outputs, leaves, gradients, retain_graph=True, materialize_grads=True
             )
             grad_priors[0, :, objects] = torch.stack(grads[-2:])
-            if chunk_center.requires_grad:
-                grads_center = torch.autograd.grad(chunk_center, leaves[-2:])
+            center = log_center.detach().exp()
+            if log_center.requires_grad:
+                grads_center = torch.autograd.grad(log_center, leaves[-2:], center)
                 grad_priors[1, :, objects] = torch.stack(grads_center)
             grad_cls.index_add_(0, predictions.logit_index(gt, pairs), grads[0])
             if grad_obj is not None:
                 grad_obj.index_add_(0, pairs.batch_locations, grads[1])
             grad_ltrb.index_add_(0, pairs.batch_locations, grads[-3])
-            positive += chunk_positive.detach()
-            center_sum[objects] = center.detach()
-            greatest[objects] = segment_max(weights.log_positive, segments, num_objects).exp()
+            positive += (log_total - log_sum).sum()
+            center_sum[objects] = segment_sum(center, segments, num_objects)
+            greatest[objects] = segment_max(weight, segments, num_objects)
+        if grad_obj is not None and obj_logits is not None:  # from log σ to its logit
+            grad_obj.mul_(torch.sigmoid(-obj_logits).flatten())
         num_images, num_locations, num_classes = cls_logits.shape
         ctx.save_for_backward(
             grad_cls.view(num_images, num_classes, num_locations).transpose(1, 2),

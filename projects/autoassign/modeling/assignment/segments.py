@@ -17,6 +17,7 @@ __all__ = [
     "segment_max",
     "segment_mean",
     "segment_rank",
+    "segment_softmax",
     "segment_sum",
     "segment_topk",
 ]
@@ -44,6 +45,18 @@ def segment_logsumexp(values: Tensor, segments: Tensor, num_segments: int) -> Te
     greatest = segment_max(values, segments, num_segments)
     total = segment_sum((values - greatest[segments]).exp(), segments, num_segments)
     return total.log() + greatest
+
+
+@torch.no_grad()
+def segment_softmax(values: Tensor, segments: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
+    """(P,) softmax of the values of each segment, and (num_segments,) log Σ exp, none empty.
+
+    The first is the gradient of the second.
+    """
+    greatest = segment_max(values, segments, num_segments)
+    shares = (values - greatest.index_select(0, segments)).exp_()
+    total = segment_sum(shares, segments, num_segments)
+    return shares.div_(total.index_select(0, segments)), total.log() + greatest
 
 
 @torch.no_grad()
