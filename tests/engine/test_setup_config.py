@@ -61,7 +61,7 @@ def test_a_device_that_does_not_exist_is_an_error(shapes, tmp_path, device):
         set_up(parse(shapes, tmp_path / "out", "MODEL.DEVICE", device))
 
 
-@pytest.mark.parametrize("text", ["", "- 1\n", "text\n", "3\n", "_BASE_: empty.yaml\n", "MODEL:\n"])
+@pytest.mark.parametrize("text", ["", "- 1\n", "text\n", "3\n", "_BASE_: empty.yaml\n"])
 def test_a_config_file_that_is_no_mapping_is_named(tmp_path, text):
     (tmp_path / "empty.yaml").touch()
     path = tmp_path / "mine.yaml"
