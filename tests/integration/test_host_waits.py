@@ -40,6 +40,7 @@ BOUNDS = {
     "SimOTA": 10,
     "TAL": 8,
 }
+MOST = 12  # of a strategy that is not named
 # Functions of the tensors that the data loader leaves on the host.
 ON_THE_HOST = {
     *("from_tensors", "host_boxes", "write_metrics"),
@@ -147,7 +148,7 @@ every_strategy = pytest.mark.parametrize("name", [name for name, _ in LABEL_ASSI
 def test_a_training_step_waits_at_most_so_often(name):
     waits = Waits()
     second_step(name, counted(waits))
-    assert waits.places.total() <= BOUNDS[name], waits.places
+    assert waits.places.total() <= BOUNDS.get(name, MOST), waits.places
 
 
 @pytest.mark.cuda
@@ -157,4 +158,4 @@ def test_a_training_step_on_a_gpu_waits_at_most_so_often(name):
         warnings.simplefilter("always")
         second_step(name, torch_warnings_of_waits(), "cuda")
     waits = [x for x in caught if "synchronizing CUDA operation" in str(x.message)]
-    assert len(waits) <= BOUNDS[name], [f"{x.filename}:{x.lineno}" for x in waits]
+    assert len(waits) <= BOUNDS.get(name, MOST), [f"{x.filename}:{x.lineno}" for x in waits]
