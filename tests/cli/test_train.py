@@ -10,6 +10,7 @@ import torch
 from training_runs import CONFIG, SMALL_RUN, metrics, process_state_kept
 
 from autoassign.cli import main
+from autoassign.data import CheckedDatasetMapper
 from autoassign.data.shapes import generate_shapes
 from autoassign.engine import Trainer
 
@@ -86,6 +87,23 @@ def test_an_image_that_breaks_during_training_is_named(train, monkeypatch, tmp_p
     last = printed.strip().splitlines()[-1]
     assert last.startswith("autoassign train: error: /")
     assert last.endswith("the image cannot be read: it is cut off")
+
+
+def test_an_image_that_kills_a_loading_process_is_named(train, monkeypatch):
+    map_record = CheckedDatasetMapper.__call__
+
+    def crash(self, record):
+        if record["file_name"].endswith("000003.jpg"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return map_record(self, record)
+
+    monkeypatch.setattr(CheckedDatasetMapper, "__call__", crash)
+    status, printed = train("DATALOADER.NUM_WORKERS", 2, "TEST.EVAL_PERIOD", 0)
+    assert status == 2
+    last = printed.strip().splitlines()[-1]
+    assert "error: The process that was loading /" in last
+    assert "000003.jpg has died: DataLoader worker" in last
+    assert "checkpoint" in last
 
 
 def test_losses_that_are_not_finite_end_with_status_1(train):

@@ -20,7 +20,13 @@ from .records import (
 )
 from .register import FORMATS, register_custom_datasets
 from .table import BoxTable, TableBuilder
-from .train_loader import TrainingBatches, build_train_loader, build_train_mapper, derive_seed
+from .train_loader import (
+    TrainingBatches,
+    TrainLoader,
+    build_train_loader,
+    build_train_mapper,
+    derive_seed,
+)
 
 __all__ = [
     "FORMATS",
@@ -34,6 +40,7 @@ __all__ = [
     "LoadedTable",
     "TableBuilder",
     "TableDataset",
+    "TrainLoader",
     "TrainingBatches",
     "build_train_augmentations",
     "build_train_loader",

@@ -105,12 +105,11 @@ class FastDatasetMapper(CheckedDatasetMapper):
         file_name = record["file_name"]
         height, width = record.get("height", 0), record.get("width", 0)
         divisor = self._divisor(height, width)
-        path = self._cache and self._cache.path(file_name, divisor, self.image_format)
-        image = self._cache.read(path) if path else None
-        if image is None:
-            image = self._decode(file_name, divisor)
-            if path:
-                self._cache.write(path, image)
+        decode = partial(self._decode, file_name, divisor)
+        if self._cache is None:
+            image = decode()
+        else:
+            image = self._cache.get(file_name, divisor, self.image_format, make=decode)
         if divisor > 1 and image.shape[:2] == (height // divisor, width // divisor):
             return image, divisor
         if divisor > 1 and image.shape[:2] != (height, width):

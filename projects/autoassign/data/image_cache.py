@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -36,6 +37,15 @@ class ImageCache:
         stat = os.stat(file_name)
         source = (os.path.abspath(file_name), stat.st_size, stat.st_mtime_ns, *options)
         return self._folder / f"{hashlib.sha256(repr(source).encode()).hexdigest()[:32]}.npy"
+
+    def get(self, file_name: str, *options: object, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The array of an image file: what is kept, or what ``make`` returns, which is kept."""
+        path = self.path(file_name, *options)
+        array = self.read(path)
+        if array is None:
+            array = make()
+            self.write(path, array)
+        return array
 
     def read(self, path: Path) -> np.ndarray | None:
         """The array, or None if there is none."""

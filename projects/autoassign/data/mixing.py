@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from detectron2.data import MapDataset
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -27,7 +28,7 @@ class MixedDataset(Dataset):
     Random numbers are those of Python's ``random``.
     """
 
-    def __init__(self, dataset: Dataset, *, mosaic_prob: float, mixup_prob: float) -> None:
+    def __init__(self, dataset: MapDataset, *, mosaic_prob: float, mixup_prob: float) -> None:
         """
         Args:
             dataset: of samples that a mapper has made: ``image`` (C, H, W), and ``instances`` with

@@ -53,7 +53,7 @@ class PackedBatch:
         return pickle.loads(self._pickled, buffers=self._parts())
 
     def _parts(self) -> list[memoryview]:
-        memory = memoryview(self._memory.numpy())
+        memory = self._memory.numpy().data
         starts = itertools.accumulate(map(_aligned, self._sizes), initial=0)
         return [
             memory[start : start + size] for start, size in zip(starts, self._sizes, strict=False)

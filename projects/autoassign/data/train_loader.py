@@ -21,10 +21,17 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from .catalog import TableDataset
 from .dataset_mapper import CheckedDatasetMapper
 from .fast_mapper import FastDatasetMapper
+from .loading_processes import NotingMapper
 from .mixing import MixedDataset
 from .packing import PackedBatch
 
-__all__ = ["TrainingBatches", "build_train_loader", "build_train_mapper", "derive_seed"]
+__all__ = [
+    "TrainLoader",
+    "TrainingBatches",
+    "build_train_loader",
+    "build_train_mapper",
+    "derive_seed",
+]
 
 # A sample in the stream of one worker: its place there, and the index of its image.
 Sample = tuple[int, int]
@@ -97,10 +104,16 @@ class _SeededSamples(Dataset):
         return (self._first if place < self._num_first else self._dataset)[index]
 
 
-class _TrainLoader(DataLoader):
-    """A DataLoader whose processes pack their batches."""
+class TrainLoader(DataLoader):
+    """A DataLoader whose processes pack their batches.
 
-    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+    Attributes:
+        mapper: knows the files that its processes work on.
+    """
+
+    mapper: NotingMapper
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:  # type: ignore[override]
         for batch in super().__iter__():
             yield batch.unpack() if isinstance(batch, PackedBatch) else batch
 
@@ -158,6 +171,7 @@ def build_train_loader(
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}; it must be a multiple of the "
             f"{num_workers} workers"
         )
+    mapper = NotingMapper(mapper, cfg.DATALOADER.NUM_WORKERS)
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     np.random.seed(derive_seed(seed))  # noqa: NPY002 - samplers draw their seeds from there
     arguments = build_detection_train_loader.from_config(cfg, mapper=mapper)
@@ -183,7 +197,7 @@ def build_train_loader(
             dataset, mosaic_prob=options.MOSAIC_PROB, mixup_prob=options.MIXUP_PROB
         )
     num_first = cfg.INPUT.MIX_UNTIL * cfg.SOLVER.MAX_ITER * batch_size
-    return _TrainLoader(
+    loader = TrainLoader(
         _SeededSamples(dataset, seed, first, num_first),
         batch_sampler=TrainingBatches(arguments["sampler"], batch_size, groups),
         num_workers=arguments["num_workers"],
@@ -192,6 +206,8 @@ def build_train_loader(
         # The detector does not wait for copies of what is pinned.
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
+    loader.mapper = mapper
+    return loader
 
 
 def _is_mixing(cfg: CfgNode) -> bool:

@@ -29,6 +29,7 @@ from ..data import (
     IMAGE_CACHE,
     CheckedDatasetMapper,
     TrainingBatches,
+    TrainLoader,
     build_train_loader,
     build_train_mapper,
     derive_seed,
@@ -182,6 +183,7 @@ class Trainer(DefaultTrainer):
             TrainingStopped: after SIGINT or SIGTERM; the checkpoint is written.
             FloatingPointError: losses, gradients or weights are not finite.
             OSError: a file cannot be written.
+            ChildProcessError: a loading process has died; the file that it worked on is named.
         """
         if self._is_finished():
             logger.info(
@@ -201,6 +203,15 @@ class Trainer(DefaultTrainer):
                 results = super().train()
         except (FloatingPointError, OSError) as error:
             raise type(error)(f"{error}. {self._last_checkpoint()}") from error
+        except RuntimeError as error:  # raised wherever the training is when the process dies
+            loader = self.data_loader
+            file_name = loader.mapper.file_of(error) if isinstance(loader, TrainLoader) else None
+            if file_name is None:
+                raise
+            raise ChildProcessError(
+                f"The process that was loading {file_name} has died: {str(error).strip(' .')}. "
+                f"{self._last_checkpoint()}"
+            ) from error
         shutil.rmtree(Path(self.cfg.OUTPUT_DIR, IMAGE_CACHE), ignore_errors=True)
         return results
 
