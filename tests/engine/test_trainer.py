@@ -329,3 +329,10 @@ def test_the_average_starts_from_the_weights_that_all_workers_share(shapes, tmp_
             if isinstance(hook, AveragedWeights):
                 hook.before_train()
     assert all((parameter == 0.5).all() for parameter in trainer.model.parameters())
+
+
+def test_decoded_images_are_removed_after_a_training(shapes, tmp_path):
+    options = ("DATALOADER.FAST_MAPPER", True, "DATALOADER.CACHE_GB", 0.1, "SOLVER.MAX_ITER", 1)
+    run(shapes, tmp_path / "out", *options, *UNEVALUATED)
+    assert (tmp_path / "out/model_final.pth").is_file()
+    assert not (tmp_path / "out/decoded_images").exists()
