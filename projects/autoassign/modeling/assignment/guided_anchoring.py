@@ -154,7 +154,7 @@ class GuidedAnchoring(MaxIoU):
         loss = F.smooth_l1_loss(
             ratio, torch.ones_like(ratio), beta=_SMOOTH_L1_BETA, reduction="sum"
         )
-        return loss / mean_over_workers(loss.new_tensor(len(pairs))).clamp(min=1)
+        return loss / mean_over_workers(loss.new_full((), len(pairs))).clamp(min=1)
 
 
 def _anchor_sides(predictions: Predictions, grid: Grid) -> Tensor:
@@ -213,7 +213,8 @@ def _sampled_iou(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
     side = _SAMPLED_SIDE * grid.location_strides.to(boxes).index_select(0, pairs.locations)
     greatest = torch.zeros_like(side)
     for scale, ratio in itertools.product(_SAMPLED_SCALES, _SAMPLED_RATIOS):
-        reach = boxes.new_tensor([scale / ratio**0.5, scale * ratio**0.5]) / 2 * side[:, None]
+        half = scale / 2 * side
+        reach = torch.stack((half / ratio**0.5, half * ratio**0.5), dim=1)
         anchors = torch.cat((locations - reach, locations + reach), dim=1)
         greatest = torch.maximum(greatest, paired_iou(anchors, boxes))
     return greatest
