@@ -99,7 +99,7 @@ def training_memory(detector: nn.Module, batch_size: int, states_per_parameter: 
         for tensor in tensors.values():
             memory.follow(tensor)
         functional_call(model, tensors, (torch.empty(batch_size, 3, *_IMAGE_SIZE),))
-    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    trained = sum(p.numel() * p.element_size() for p in detector.parameters() if p.requires_grad)
     return memory.peak + states_per_parameter * trained
 
 
