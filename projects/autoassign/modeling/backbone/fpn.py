@@ -77,6 +77,12 @@ def build_point_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     )
 
 
+@BACKBONE_REGISTRY.register()
+def build_point_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
+    """:func:`build_point_fpn_backbone` under its name in configs and weights of version 0.1."""
+    return build_point_fpn_backbone(cfg, input_shape)
+
+
 def _top_block_class(options: CfgNode) -> type[nn.Module]:
     if options.NUM_TOP_LEVELS == 1:
         return LastLevelP6
