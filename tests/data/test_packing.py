@@ -1,5 +1,6 @@
 import pickle
 
+import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
@@ -39,3 +40,12 @@ def test_tensors_that_share_memory_stay_right():
     [result] = PackedBatch([{"whole": whole, "row": whole[1], "column": whole[:, 2]}]).unpack()
     assert result["row"].tolist() == [4, 5, 6, 7]
     assert result["column"].tolist() == [2, 6, 10]
+
+
+@pytest.mark.cuda
+def test_images_are_pinned_for_a_gpu():
+    image = torch.arange(45, dtype=torch.uint8).reshape(3, 3, 5)
+    [item] = PackedBatch([{"file_name": "a.jpg", "image": image}]).pin_memory()
+    assert item["file_name"] == "a.jpg"
+    assert item["image"].equal(image)
+    assert item["image"].is_pinned()

@@ -35,7 +35,7 @@ BOUNDS = {
     # These look for the best of the predictions.
     "FSAF": 11,
     "FreeAnchor": 7,
-    "GuidedAnchoring": 16,
+    "GuidedAnchoring": 14,
     "MaxIoU": 8,
     "SAPD": 7,
     "SimOTA": 10,
