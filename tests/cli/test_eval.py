@@ -42,7 +42,6 @@ def test_weights_are_evaluated_with_the_config_beside_them(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give --config-file"),
         (["SEED", "1"], "nothing to evaluate: give MODEL.WEIGHTS"),
         (["--weights", "gone.pth"], "gone.pth does not exist"),
         (["--config-file", "gone.yaml"], "gone.yaml"),

@@ -98,7 +98,7 @@ def test_a_mirror_without_the_weights_is_named(mirror):
 
 
 def test_an_unknown_config_is_an_error(mirror):
-    with pytest.raises(FileNotFoundError, match=r"no config .*nothing\.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.yaml is neither a file nor a config"):
         model_zoo.get("nothing.yaml", trained=True)
 
 

@@ -143,5 +143,5 @@ def test_detections_lie_around_locations_with_the_recipe_s_offset():
 
 @pytest.mark.parametrize("offset", [-0.5, 1.0])
 def test_an_offset_outside_a_cell_is_an_error(offset):
-    with pytest.raises(ValueError, match=r"LOCATION_OFFSET is .*\[0, 1\)"):
+    with pytest.raises(ValueError, match=r"LOCATION_OFFSET is .* at least 0 and less than 1"):
         build("FCOS", "none", "MODEL.POINT_HEAD.LOCATION_OFFSET", offset)

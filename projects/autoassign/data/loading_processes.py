@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -39,14 +39,12 @@ class NotingMapper:
             row[len(note) :] = bytes(_MAX_BYTES - len(note))
         return self._mapper(dataset_dict)
 
-    def file_of(self, error: RuntimeError) -> str | None:
-        """The file that the process had which torch's error is about; None if there is none."""
-        if "DataLoader worker" not in str(error):
-            return None
-        dead = set(re.findall(r"\d+", str(error)))
+    def file_of_dead_process(self) -> str | None:
+        """The file that a process worked on which is not alive any more; None if all are."""
+        alive = {str(process.pid) for process in multiprocessing.active_children()}
         for row in self._notes:
             note = bytes(row.tolist()).rstrip(b"\0").decode(errors="replace")
             process, _, file_name = note.partition(" ")
-            if process in dead:
+            if process and process not in alive:
                 return file_name
         return None

@@ -201,17 +201,19 @@ class Trainer(DefaultTrainer):
         try:
             with self._signals:
                 results = super().train()
-        except (FloatingPointError, OSError) as error:
-            raise type(error)(f"{error}. {self._last_checkpoint()}") from error
-        except RuntimeError as error:  # raised wherever the training is when the process dies
+        # When a loading process dies, RuntimeError or OSError is raised wherever the training is.
+        except (FloatingPointError, OSError, RuntimeError) as error:
             loader = self.data_loader
-            file_name = loader.mapper.file_of(error) if isinstance(loader, TrainLoader) else None
-            if file_name is None:
+            is_ours = isinstance(loader, TrainLoader)
+            file_name = loader.mapper.file_of_dead_process() if is_ours else None
+            if file_name is not None:
+                raise ChildProcessError(
+                    f"The process that was loading {file_name} has died: {str(error).strip(' .')}. "
+                    f"{self._last_checkpoint()}"
+                ) from error
+            if isinstance(error, RuntimeError):
                 raise
-            raise ChildProcessError(
-                f"The process that was loading {file_name} has died: {str(error).strip(' .')}. "
-                f"{self._last_checkpoint()}"
-            ) from error
+            raise type(error)(f"{error}. {self._last_checkpoint()}") from error
         shutil.rmtree(Path(self.cfg.OUTPUT_DIR, IMAGE_CACHE), ignore_errors=True)
         return results
 

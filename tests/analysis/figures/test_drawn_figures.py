@@ -102,7 +102,7 @@ def test_rows_of_an_evolution_tell_their_iteration(figures, explanation):
     rows = rows_of(figures[0])
     for label, maps in (("iteration\n0", explanation.objects[0]), ("iteration\n3", later)):
         assert_shows(rows[label], maps.maps["positive weight"][0])
-    ticks = rows["share of the\npositive\nweight"].get_xticks()
+    ticks = rows["share of the\npositive weight"].get_xticks()
     np.testing.assert_array_equal(ticks, ticks.round())
 
 

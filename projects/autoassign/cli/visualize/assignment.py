@@ -122,7 +122,7 @@ def _own_row(detector: LoadedDetector) -> _Row:
 
 
 def _other_rows(detector: LoadedDetector) -> list[_Row]:
-    """All other registered label assignments, asked about the predictions of this detector."""
+    """The other registered label assignments, to be asked about this detector's predictions."""
     import torch
 
     from ...modeling import LABEL_ASSIGNMENT_REGISTRY, build_label_assignment
@@ -135,6 +135,9 @@ def _other_rows(detector: LoadedDetector) -> list[_Row]:
             cfg.defrost()
             cfg.MODEL.LABEL_ASSIGNMENT.NAME = name
             assignment = build_label_assignment(cfg).to(detector.model.device)
+            if any(output.guides_features for output in assignment.extra_outputs):
+                print(f"{name} is left out: it needs features that its own head adapts")
+                continue
             rows.append(_Row(name, detector, assignment))
     return rows
 
