@@ -79,23 +79,9 @@ def sampled_iou(place: tuple[float, float, int, int], box: list[float]) -> float
 def shape_labels(boxes: list[list[float]], locations: list) -> list[int]:
     claims: dict[int, list[tuple[float, int]]] = {}
     for n, box in enumerate(boxes):
-        area = (box[2] - box[0]) * (box[3] - box[1])
-        near = {
-            j: sampled_iou(place, box)
-            for j, place in enumerate(locations)
-            if box[0] < place[0] < box[2] and box[1] < place[1] < box[3]
-            # The sampled areas of the level, 1 to 2^(4/3) times this one, are at most twice and
-            # at least half the object's.
-            if 0.5 * (4 * place[2]) ** 2 <= area and (4 * place[2]) ** 2 * 2 ** (4 / 3) >= area / 2
-        }
-        if not near:
-            center = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-            finest = [j for j, place in enumerate(locations) if place[3] == 0]
-            j = min(finest, key=lambda j: math.dist(center, locations[j][:2]))
-            near = {j: sampled_iou(locations[j], box)}
-        ious = [near.get(j, 0.0) for j in range(len(locations))]
+        ious = [sampled_iou(place, box) for place in locations]
         best = best_place(ious, box, locations)
-        for j, value in near.items():
+        for j, value in enumerate(ious):
             if value >= 0.5 or j == best:
                 claims.setdefault(j, []).append((-round(value, 12), n))
     return winners(claims, len(locations))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from assignment_cases import GRID, Case, make_case, relative_error
 from guided_anchoring_oracle import OracleResult
-from narrow_model import image_input, narrow_model
+from narrow_model import head_options, image_input, narrow_model
 from prediction_cases import CPU, LARGE, ORDINARY, dense_assignment
 from torch import Tensor
 
@@ -125,6 +125,27 @@ def test_shape_loss_by_hand():
     )
     losses, _ = GuidedAnchoring()(predictions, grid, gt)
     assert losses["loss_shape"].item() == pytest.approx(0.1 * (0.5 - 0.1))
+
+
+@pytest.mark.parametrize(
+    ("box", "stride"),
+    [
+        ([0.0, 0.0, 1333.0, 800.0], 64),  # larger than all sampled anchors
+        ([0.0, 0.0, 20.0, 10.0], 8),  # smaller
+        ([100.0, 400.0, 1100.0, 410.0], 16),  # of another ratio; the best location is beside it
+    ],
+)
+def test_an_object_that_no_sampled_anchor_fits_is_learned_where_one_fits_best(box, stride):
+    grid = make_grid((8, 16, 32, 64), tuple((800 // s, 1344 // s) for s in (8, 16, 32, 64)), CPU)
+    gt = GroundTruth(torch.tensor([box]), torch.tensor([0]), (1,))
+    pairs = matched_shapes(grid, gt)
+    assert grid.location_strides[pairs.locations].tolist() == [stride]
+
+
+def test_an_untrained_detector_has_anchors():
+    model = narrow_model(*head_options("GuidedAnchoring"))
+    output = model.head([torch.zeros(1, 32, n, n) for n in (16, 8, 4, 2)])
+    assert (model.label_assignment.scores(output) > 0).all()
 
 
 def test_locations_without_an_anchor_have_no_score():

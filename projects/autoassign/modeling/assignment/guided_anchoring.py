@@ -15,7 +15,7 @@ from ...config import LABEL_ASSIGNMENT_REGISTRY
 from ..grid import Grid
 from ..ground_truth import GroundTruth
 from ..losses import focal_terms, paired_iou
-from ..pairs import Pairs, inside_mask, inside_pairs
+from ..pairs import Pairs, inside_mask, inside_pairs, nearest_pairs
 from ..predictions import ExtraOutput, Predictions
 from .anchor_bags import anchor_bags
 from .geometry import ANCHOR_SIDE, nearest_first, select_winners
@@ -26,7 +26,8 @@ from .workers import mean_over_workers
 
 __all__ = ["GuidedAnchoring"]
 
-_LOCATION = ExtraOutput("anchor_location", bias=-4.6)
+# A probability of 0.011: an untrained detector, too, has anchors at test time.
+_LOCATION = ExtraOutput("anchor_location", bias=-4.5)
 _SHAPE = ExtraOutput("anchor_shape", channels=2, guides_features=True)
 # Factor of the shape loss; that of the location loss is 1 (Section 3.5).
 _SHAPE_LOSS_WEIGHT = 0.1
@@ -166,12 +167,13 @@ def _anchor_sides(predictions: Predictions, grid: Grid) -> Tensor:
 @torch.no_grad()
 def center_regions(grid: Grid, gt: GroundTruth) -> tuple[Tensor, Tensor]:
     """(N, R) whether a location lies in a center region, and in a region around or beside one."""
-    sides = gt.boxes[:, 2:] - gt.boxes[:, :2]
-    centers = ((gt.boxes[:, :2] + gt.boxes[:, 2:]) / 2)[:, None]
-    strides = grid.level_strides.to(sides)
-    distance = (gt.areas.sqrt()[:, None] / (ANCHOR_SIDE * strides)).log().abs()  # (M, L)
-    level = distance.argmin(dim=1) if len(distance) else gt.classes
-    steps = (torch.arange(len(strides), device=level.device) - level[:, None]).abs()
+    gt_boxes = gt.host_boxes
+    sides = gt_boxes[:, 2:] - gt_boxes[:, :2]
+    centers = ((gt_boxes[:, :2] + gt_boxes[:, 2:]) / 2)[:, None]
+    strides = sides.new_tensor(grid.strides)
+    size = sides.prod(dim=1).sqrt()[:, None]
+    level = (size / (ANCHOR_SIDE * strides)).log().abs().argmin(dim=1)
+    steps = (torch.arange(len(strides)) - level[:, None]).abs()
 
     def mask(share: float, within: int) -> Tensor:
         reach = torch.maximum(share / 2 * sides[:, None], strides[:, None] / 2)
@@ -186,17 +188,13 @@ def center_regions(grid: Grid, gt: GroundTruth) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def matched_shapes(grid: Grid, gt: GroundTruth) -> Pairs:
     """The object whose shape each location learns, no two at one location."""
-    strides = grid.level_strides.to(gt.boxes)
-    base = (_SAMPLED_SIDE * strides).square()
-    # An IoU of 0.5 needs areas that differ by no more than twice, and a center inside the box.
-    areas = gt.areas[:, None]
-    can_match = (base <= areas / _SAMPLED_MIN_IOU) & (
-        base * _SAMPLED_SCALES[-1] ** 2 >= areas * _SAMPLED_MIN_IOU
+    fitting = inside_pairs(
+        _fitting_boxes(gt.host_boxes, grid), gt.image_index, grid, fallback="none"
     )
-    centers = ((gt.boxes[:, :2] + gt.boxes[:, 2:]) / 2)[:, None]
-    nothing = torch.cat((centers + 1, centers - 1), dim=2)  # negative sides
-    boxes = torch.where(can_match[..., None], gt.boxes[:, None], nothing)
-    pairs = inside_pairs(boxes, gt.image_index, grid)
+    # Overlap falls with the distance to the object's center in x and in y: the location with the
+    # greatest IoU is the nearest one of some level.
+    nearest = nearest_pairs(gt.boxes, gt.image_index, grid, 1)
+    pairs, _ = Pairs.merge((fitting, nearest), grid)
     iou = _sampled_iou(pairs, grid, gt)
     is_best = segment_topk(iou, pairs.objects, 1, ties=nearest_first(pairs, grid, gt))
     is_match = is_best | (iou >= _SAMPLED_MIN_IOU)
@@ -204,6 +202,20 @@ def matched_shapes(grid: Grid, gt: GroundTruth) -> Pairs:
         iou.masked_fill(~is_match, -torch.inf), pairs, len(gt.counts) * grid.num_locations
     )
     return pairs.select(winners)
+
+
+def _fitting_boxes(gt_boxes: Tensor, grid: Grid) -> Tensor:
+    """(M, L, 4) boxes that hold the locations with a sampled anchor of a sufficient IoU.
+
+    An IoU of 0.5 needs areas that differ by no more than twice, and a center inside the box.
+    """
+    areas = (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(dim=1)[:, None]
+    least = (_SAMPLED_SIDE * gt_boxes.new_tensor(grid.strides)).square()
+    greatest = least * _SAMPLED_SCALES[-1] ** 2
+    can_fit = (least * _SAMPLED_MIN_IOU <= areas) & (greatest >= areas * _SAMPLED_MIN_IOU)
+    centers = ((gt_boxes[:, :2] + gt_boxes[:, 2:]) / 2)[:, None]
+    nothing = torch.cat((centers + 1, centers - 1), dim=2)  # negative sides
+    return torch.where(can_fit[..., None], gt_boxes[:, None], nothing)
 
 
 def _sampled_iou(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
