@@ -98,6 +98,18 @@ def test_color_jitter_changes_colors_alone(make_cfg, record, make_mapper):
     assert len(set(brightness)) > 10
 
 
+def test_saturation_is_that_of_the_colors_in_either_order(make_cfg, record):
+    cfg = make_cfg()
+    cfg.INPUT.COLOR_JITTER = 0.9
+    images = []
+    for image_format in ("RGB", "BGR"):
+        cfg.INPUT.FORMAT = image_format
+        mapper = CheckedDatasetMapper(cfg, is_train=True)
+        seed_all_rng(0)
+        images.append([mapper(record)["image"] for _ in range(5)])
+    assert all(rgb.equal(bgr.flip(0)) for rgb, bgr in zip(*images, strict=True))
+
+
 def test_published_recipes_augment_as_detectron2_does(make_cfg):
     augmentations = CheckedDatasetMapper(make_cfg(), is_train=True).augmentations.augs
     assert [type(x).__name__ for x in augmentations] == ["ResizeShortestEdge", "RandomFlip"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
@@ -22,7 +23,8 @@ def build_train_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
         ]
     if options.COLOR_JITTER:
         low, high = 1 - options.COLOR_JITTER, 1 + options.COLOR_JITTER
-        color = (T.RandomBrightness, T.RandomContrast, T.RandomSaturation)
+        saturation = _BGRSaturation if options.FORMAT == "BGR" else T.RandomSaturation
+        color = (T.RandomBrightness, T.RandomContrast, saturation)
         augmentations[:0] = [augmentation(low, high) for augmentation in color]
     if options.CROP.ENABLED:
         augmentations.insert(0, T.RandomCrop(options.CROP.TYPE, options.CROP.SIZE))
@@ -36,3 +38,10 @@ def largest_scale(cfg: CfgNode, height: int, width: int) -> float:
     if options.SCALE_JITTER:
         return max(options.SCALE_JITTER) * longest
     return min(max(options.MIN_SIZE_TRAIN) / min(height, width), longest)
+
+
+class _BGRSaturation(T.RandomSaturation):
+    """detectron2's, which weights the channels of an image as R, G and B."""
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return super().get_transform(image[:, :, ::-1])
