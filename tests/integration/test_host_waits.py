@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoassign.config import LABEL_ASSIGNMENT_REGISTRY
 from autoassign.engine.train_step import FiniteTrainer
-from autoassign.modeling import GroundTruth
+from autoassign.modeling import Grid, GroundTruth
 
 # The greatest number of waits in a step that writes no statistics of the assignment. One of them
 # tells the losses and whether losses and gradients are finite.
@@ -172,6 +172,16 @@ def test_a_training_step_waits_at_most_so_often(name):
     waits = Waits()
     second_step(name, counted(waits))
     assert waits.places.total() <= BOUNDS.get(name, MOST), waits.places
+
+
+def test_a_grid_of_a_new_size_is_not_waited_for():
+    waits = Waits()
+    with counted(waits):
+        grid = Grid((8, 16), ((5, 9), (3, 5)), torch.device("cpu"))
+        assert len(grid.locations) == len(grid.location_strides) == 60
+        assert len(grid.level_sizes) == 2
+        assert grid.tiles.shape == (1, 64)
+    assert not waits.places
 
 
 @pytest.mark.cuda
