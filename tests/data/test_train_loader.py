@@ -1,10 +1,14 @@
 import itertools
 
 import pytest
+import torch
+from detectron2.data import MapDataset
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from autoassign.data import build_train_loader, build_train_mapper, register_custom_datasets
+from autoassign.data.loading_processes import NotingMapper
 from autoassign.data.train_loader import TrainingBatches, derive_seed
 
 
@@ -83,6 +87,23 @@ def pets(make_cfg, coco_folder):
 def object_counts(cfg, count):
     loader = build_train_loader(cfg, mapper=build_train_mapper(cfg))
     return [len(x["instances"]) for [x] in itertools.islice(loader, count)]
+
+
+def test_processes_of_an_earlier_iteration_are_not_called_dead(pets):
+    loader = build_train_loader(pets, mapper=build_train_mapper(pets))
+    loader.mapper = NotingMapper(str, 1)
+    note = torch.tensor(list(b"999999 earlier.jpg"))
+    loader.mapper._notes[0, : len(note)] = note
+    assert loader.mapper.file_of_dead_process() == "earlier.jpg"
+    next(iter(loader))
+    assert loader.mapper.file_of_dead_process() is None
+
+
+def test_loading_processes_note_records_without_a_file_too():
+    mapper = NotingMapper(len, 1)
+    dataset = MapDataset([{"pixels": 1}], mapper)
+    assert list(DataLoader(dataset, num_workers=1, collate_fn=list)) == [[1]]
+    assert mapper.file_of_dead_process() == "an image"
 
 
 def test_mixing_ends_where_the_config_says(pets):

@@ -33,11 +33,17 @@ class NotingMapper:
         """What the mapper returns."""
         process = get_worker_info()
         if process is not None:
-            note = f"{os.getpid()} {dataset_dict['file_name']}".encode()[:_MAX_BYTES]
+            note = f"{os.getpid()} {dataset_dict.get('file_name', 'an image')}".encode()[
+                :_MAX_BYTES
+            ]
             row = self._notes[process.id].numpy().data
             row[: len(note)] = note
             row[len(note) :] = bytes(_MAX_BYTES - len(note))
         return self._mapper(dataset_dict)
+
+    def forget(self) -> None:
+        """Clear the notes, for new processes."""
+        self._notes.zero_()
 
     def file_of_dead_process(self) -> str | None:
         """The file that a process worked on which is not alive any more; None if all are."""

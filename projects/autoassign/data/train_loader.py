@@ -114,6 +114,7 @@ class TrainLoader(DataLoader):
     mapper: NotingMapper
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:  # type: ignore[override]
+        self.mapper.forget()  # processes of an earlier iteration have ended
         for batch in super().__iter__():
             yield batch.unpack() if isinstance(batch, PackedBatch) else batch
 
