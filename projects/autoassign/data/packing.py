@@ -42,8 +42,8 @@ class PackedBatch:
         views = [buffer.raw() for buffer in buffers]
         self._pickled = pickled.getvalue()
         self._sizes = [view.nbytes for view in views]
-        storage = torch.UntypedStorage._new_shared(sum(map(_aligned, self._sizes)))
-        self._memory = torch.empty(0, dtype=torch.uint8).set_(storage)
+        size = sum(map(_aligned, self._sizes))
+        self._memory = torch.empty(size, dtype=torch.uint8).share_memory_()
         for part, view in zip(self._parts(), views, strict=True):
             part[:] = view
 
