@@ -14,13 +14,10 @@ from ..ground_truth import GroundTruth
 from ..losses import paired_iou
 from ..pairs import Pairs, nearest_pairs
 from ..predictions import Predictions
-from .geometry import pair_anchors, pair_ltrb, select_winners
+from .geometry import MIN_DISTANCE, pair_anchors, pair_ltrb, select_winners
 from .hard import CENTERNESS, Assignment, HardAssignment
 
 __all__ = ["ATSS"]
-
-# A positive location lies at least this far inside the box, in pixels (MMDetection).
-_MIN_DISTANCE = 0.01
 
 
 @LABEL_ASSIGNMENT_REGISTRY.register()
@@ -73,7 +70,7 @@ class ATSS(HardAssignment):
         pairs = nearest_pairs(gt.boxes, gt.image_index, grid, self.topk)
         iou = paired_iou(pair_anchors(pairs, grid, gt), gt.boxes.index_select(0, pairs.objects))
         is_positive = (iou >= self._threshold(iou, pairs, gt)) & (
-            pair_ltrb(pairs, grid, gt).amin(dim=1) > _MIN_DISTANCE
+            pair_ltrb(pairs, grid, gt).amin(dim=1) > MIN_DISTANCE
         )
         winners = select_winners(
             iou.masked_fill(~is_positive, -torch.inf), pairs, len(gt.counts) * grid.num_locations

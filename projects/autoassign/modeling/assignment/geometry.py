@@ -15,6 +15,7 @@ from .segments import segment_argmax
 
 __all__ = [
     "ANCHOR_SIDE",
+    "MIN_DISTANCE",
     "candidate_pairs",
     "center_distance",
     "center_sampling",
@@ -38,6 +39,8 @@ _UNBOUNDED = 1e8
 _EPS = 0.01
 # Side of the square anchor of a location, in strides (ATSS).
 ANCHOR_SIDE = 8
+# A positive location of ATSS and TAL is at least this far inside the box, in pixels (MMDetection).
+MIN_DISTANCE = 0.01
 # Rectangles of candidates are this much wider than the exact conditions, in strides, so that
 # rounding never excludes a candidate.
 _MARGIN = 0.01

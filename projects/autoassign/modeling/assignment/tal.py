@@ -13,15 +13,13 @@ from ..grid import Grid
 from ..ground_truth import GroundTruth
 from ..pairs import Pairs
 from ..predictions import Predictions, decode
-from .geometry import nearest_first, pair_ltrb, select_winners
+from .geometry import MIN_DISTANCE, nearest_first, pair_ltrb, select_winners
 from .hard import Assignment, HardAssignment
 from .segments import segment_max, segment_topk
 from .tiles import Overlaps, object_overlaps
 
 __all__ = ["TAL"]
 
-# A positive location lies at least this far inside the box, in pixels (MMDetection).
-_MIN_DISTANCE = 0.01
 # Share by which bounds are lowered, so that rounding never excludes a pair.
 _MARGIN = 1e-3
 
@@ -106,7 +104,7 @@ class TAL(HardAssignment):
 
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
         pairs, alignment, iou = self.aligned_pairs(predictions, grid, gt)
-        is_inside = pair_ltrb(pairs, grid, gt).amin(dim=1) > _MIN_DISTANCE
+        is_inside = pair_ltrb(pairs, grid, gt).amin(dim=1) > MIN_DISTANCE
         winners = select_winners(
             iou.masked_fill(~is_inside, -torch.inf), pairs, len(gt.counts) * grid.num_locations
         )
