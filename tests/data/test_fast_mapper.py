@@ -1,5 +1,7 @@
 """FastDatasetMapper beside the mapper that decodes and resizes as detectron2's."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -200,6 +202,17 @@ def test_a_size_that_is_not_the_annotated_one_is_named(record, make_cfg, size):
         FastDatasetMapper(cfg)({**record(photo()), "width": 210})
 
 
+@pytest.mark.parametrize("cache_gb", [0.0, 0.1])
+def test_a_whole_image_of_a_quarter_of_the_annotated_size_is_named(record, make_cfg, cache_gb):
+    cfg = make_cfg()
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.DATALOADER.CACHE_GB = (160,), cache_gb
+    stored = {**record(photo(), "a.png"), "height": 640, "width": 800}
+    mapper = FastDatasetMapper(cfg)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"a\.png, got \(200, 160\), expect \(800, 640\)"):
+            mapper(stored)
+
+
 def test_pixels_of_16_bits_are_named(record, make_cfg, tmp_path):
     path = tmp_path / "deep.png"
     Image.fromarray(np.zeros((160, 200), np.uint16)).save(path)
@@ -234,6 +247,14 @@ def test_a_cached_image_of_another_size_than_annotated_is_named(record, make_cfg
     build_train_mapper(cfg)(stored)
     with pytest.raises(ValueError, match=r"photo\.jpg, got \(200, 160\), expect \(210, 160\)"):
         build_train_mapper(cfg)({**stored, "width": 210})
+
+
+def test_the_loader_of_precise_bn_keeps_no_images(record, make_cfg):
+    cfg = make_cfg()
+    cfg.DATALOADER.FAST_MAPPER, cfg.DATALOADER.CACHE_GB = True, 0.1
+    cfg.DATALOADER.NUM_WORKERS, cfg.TEST.PRECISE_BN.ENABLED = 0, True
+    build_train_mapper(cfg)(record(photo()))
+    assert not Path(cfg.OUTPUT_DIR, "decoded_images").exists()
 
 
 def test_the_cache_needs_the_fast_mapper(make_cfg):

@@ -49,6 +49,14 @@ def test_no_more_is_kept_than_allowed(tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 4
 
 
+def test_what_a_killed_process_has_left_takes_no_room(tmp_path):
+    make_cache(tmp_path)
+    (tmp_path / "cache/0.unfinished").write_bytes(bytes(500))
+    cache = make_cache(tmp_path, max_bytes=100)
+    cache.write(tmp_path / "cache/a.npy", ARRAY)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["a.npy"]
+
+
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"anything"])
 def test_a_damaged_file_is_none(tmp_path, content):
     cache = make_cache(tmp_path)

@@ -25,7 +25,8 @@ def add_autoassign_config(cfg: CN) -> None:
     # 255 at most. Those at least twice as large as needed are decoded at a reduced size.
     cfg.DATALOADER.FAST_MAPPER = False
     # With FAST_MAPPER: decoded images are kept in OUTPUT_DIR while a training runs, up to so many
-    # GB (10⁹ bytes; an image of 640 × 480 has 0.9 MB); for sets that fit into memory.
+    # GB (10⁹ bytes; an image of 640 × 480 has 0.9 MB); for sets that fit into memory. With
+    # TEST.PRECISE_BN by loading processes alone.
     cfg.DATALOADER.CACHE_GB = 0.0
     # The metric whose greatest value decides which weights model_best.pth holds.
     cfg.TEST.BEST_METRIC = "bbox/AP"

@@ -105,20 +105,29 @@ class FastDatasetMapper(CheckedDatasetMapper):
         file_name = record["file_name"]
         height, width = record.get("height", 0), record.get("width", 0)
         divisor = self._divisor(height, width)
-        decode = partial(self._decode, file_name, divisor)
+        decode = partial(self._decode_checked, record, divisor)
         if self._cache is None:
             image = decode()
         else:
-            image = self._cache.get(file_name, divisor, self.image_format, make=decode)
-        if divisor > 1 and image.shape[:2] == (height // divisor, width // divisor):
-            return image, divisor
+            options = (height, width, divisor, self.image_format)
+            image = self._cache.get(file_name, *options, make=decode)
         if divisor > 1 and image.shape[:2] != (height, width):
-            image = self._decode(file_name, 1)  # for a message with its true size
+            return image, divisor
         detection_utils.check_image_size(record, image)
         return image, 1
 
-    def _decode(self, file_name: str, divisor: int) -> np.ndarray:
-        """(H, W, C); the sides are divided if OpenCV can decode the file."""
+    def _decode_checked(self, record: dict[str, Any], divisor: int) -> np.ndarray:
+        """(H, W, C) of the size annotated, or of this divided by the divisor."""
+        image, used = self._decode(record["file_name"], divisor)
+        if used > 1:
+            if image.shape[:2] == (record["height"] // used, record["width"] // used):
+                return image
+            image, _ = self._decode(record["file_name"], 1)  # for a message with its true size
+        detection_utils.check_image_size(record, image)
+        return image
+
+    def _decode(self, file_name: str, divisor: int) -> tuple[np.ndarray, int]:
+        """(H, W, C), and what the sides have been divided by: 1 if OpenCV cannot decode it."""
         with open(file_name, "rb") as file:
             content = file.read()
         with Image.open(io.BytesIO(content)) as header:
@@ -128,10 +137,10 @@ class FastDatasetMapper(CheckedDatasetMapper):
         if is_for_opencv:
             image = cv2.imdecode(np.frombuffer(content, np.uint8), _DECODING_FLAGS[divisor])
         if image is None:
-            return detection_utils.read_image(file_name, self.image_format)
+            return detection_utils.read_image(file_name, self.image_format), 1
         if self.image_format == "RGB":
-            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        return image
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return image, divisor
 
     def _divisor(self, height: int, width: int) -> int:
         if self._largest_scale is None or not height or not width:
@@ -146,12 +155,15 @@ class FastDatasetMapper(CheckedDatasetMapper):
 
 
 def _build_cache(cfg: CfgNode) -> ImageCache | None:
-    if not cfg.DATALOADER.CACHE_GB:
+    options = cfg.DATALOADER
+    # detectron2's loader for PreciseBN, without loading processes, would keep as much again.
+    is_second = cfg.TEST.PRECISE_BN.ENABLED and not options.NUM_WORKERS
+    if not options.CACHE_GB or is_second:
         return None
     return ImageCache(
         Path(cfg.OUTPUT_DIR, IMAGE_CACHE),
-        max_bytes=cfg.DATALOADER.CACHE_GB * 1e9,
-        num_writers=comm.get_local_size() * max(1, cfg.DATALOADER.NUM_WORKERS),
+        max_bytes=options.CACHE_GB * 1e9,
+        num_writers=comm.get_local_size() * max(1, options.NUM_WORKERS),
     )
 
 

@@ -23,12 +23,15 @@ class ImageCache:
     def __init__(self, folder: str | Path, *, max_bytes: float, num_writers: int = 1) -> None:
         """
         Args:
-            folder: is made if there is none.
+            folder: is made if there is none. Unfinished files that a killed process has left there
+                are removed: no process may be writing yet.
             max_bytes: what all files may have; later arrays are not kept.
             num_writers: processes that fill the folder; each may fill an equal part of it.
         """
         self._folder = Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
+        for unfinished in self._folder.glob("*.unfinished"):
+            unfinished.unlink(missing_ok=True)
         used = sum(entry.stat().st_size for entry in os.scandir(self._folder))
         self._room = (max_bytes - used) / num_writers
 
