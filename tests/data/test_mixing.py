@@ -98,7 +98,7 @@ def test_mixup_is_the_mean_where_both_images_are():
     result = mixup(one, other)
     assert result["image"].shape == (4, 110, 120)
     assert boxes_by_class(result) == {0: [10, 20, 50, 60], 1: [30, 5, 70, 100]}
-    assert result["image"][0, 30, 20] == 127
+    assert result["image"][0, 30, 20] == 128  # 127.5
     assert result["image"][1, 95, 40] == 255  # below the first image
     assert result["image"][:, 105, 100].tolist() == [114] * 4
     assert extent(result["image"][0] * (result["image"][0] != 114), 100) == (10, 20, 50, 60)

@@ -160,7 +160,8 @@ def _add_input_options(inputs: CN) -> None:
     # resized to MIN_SIZE_TRAIN.
     inputs.SCALE_JITTER = ()
     # How probably an image becomes a mosaic of itself and three others, and how probably it is
-    # blended with another one; both end after this share of MAX_ITER.
+    # blended with another one; both end after this share of MAX_ITER. A blended landscape and
+    # portrait have the width of one and the height of the other: up to 1.7 times the memory.
     inputs.MOSAIC_PROB = 0.0
     inputs.MIXUP_PROB = 0.0
     inputs.MIX_UNTIL = 0.9

@@ -108,7 +108,7 @@ def mixup(sample: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
     After arXiv 1710.09412 and, for detection, 1902.04103. The images have their upper left corners
     in common; where only one of them is, it is seen alone. The result is as large as needed for
-    both.
+    both: a landscape of 1333 × 800 and a portrait of 800 × 1333 give 1333 × 1333.
 
     Args:
         sample: an image; the result has its other entries.
@@ -122,7 +122,8 @@ def mixup(sample: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     for image in images:
         total[:, : image.shape[1], : image.shape[2]] += image
         count[: image.shape[1], : image.shape[2]] += 1
-    blended = torch.where(count > 0, total / count.clamp(min=1), _GRAY).to(images[0].dtype)
+    blended = torch.where(count > 0, total / count.clamp(min=1), _GRAY)
+    blended = blended.round().to(images[0].dtype)
     both = [sample["instances"], other["instances"]]
     boxes = [x.gt_boxes.tensor for x in both]
     return {
