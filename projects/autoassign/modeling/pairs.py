@@ -57,7 +57,7 @@ class Pairs:
 
     @classmethod
     def merge(cls, parts: Sequence[Pairs], grid: Grid) -> tuple[Pairs, Tensor]:
-        """The pairs of at least one part, none twice, in the order of pairs.
+        """The pairs of all parts in the order of pairs; one of two parts comes twice.
 
         Returns:
             P pairs, and (P,) where each was when the parts lay one after another.

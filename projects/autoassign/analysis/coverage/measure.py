@@ -54,7 +54,7 @@ class TrainingObjects:
         Args:
             table: with sizes of all images, its boxes cleaned.
             cfg: its INPUT section says how training resizes; of several short sides, or of a
-                range, the median is used.
+                range, the median is used. SCALE_JITTER and CROP are not considered.
             max_images: of the table, at most.
         """
         table = table.select_objects(~table.is_crowd)

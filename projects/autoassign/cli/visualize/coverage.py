@@ -5,7 +5,8 @@
 
 By size of the objects, as training sees them: how many get no location at all, how many locations
 learn each of the others, and on which levels. Strategies that need predictions get those of an
-untrained head. Images are not read. DIR gets coverage.png and coverage.json.
+untrained head. Objects are scaled by MIN_SIZE_TRAIN and MAX_SIZE_TRAIN; SCALE_JITTER and CROP are
+not considered. Images are not read. DIR gets coverage.png and coverage.json.
 """
 
 from __future__ import annotations
