@@ -90,9 +90,13 @@ def test_strategies_side_by_side(tmp_path, autoassign, dsla):
     assert visualize(tmp_path, "assignment", *arguments) == ["comparison_000001_object0.png"]
 
 
-def test_all_strategies_asked_about_one_detector(tmp_path, dsla):
+def test_all_strategies_asked_about_one_detector(tmp_path, dsla, capsys):
     arguments = ("--weights", dsla, "--objects", "0", "--compare", "all")
     assert visualize(tmp_path, "assignment", *arguments) == ["comparison_000001_object0.png"]
+    captured = capsys.readouterr()
+    assert "GuidedAnchoring is left out" in captured.err
+    # What is printed there are the names of the pictures.
+    assert all(Path(line).is_file() for line in captured.out.splitlines())
 
 
 def test_prior_needs_no_data_and_writes_a_table(tmp_path, autoassign, shapes, capsys):

@@ -7,15 +7,17 @@
     autoassign visualize assignment --weights A.pth --compare all
 
 Images come from the config's first test dataset, from --dataset, or from --image. The maps are the
-numbers that the losses use. With --compare all every label assignment is asked about the
+numbers that the losses use. With --compare all the label assignments are asked about the
 predictions of the one detector; what another than its own learns besides (AutoAssign's center
-prior, SAPD's selection network) is then untrained. Pictures of earlier runs with the same name are
-replaced.
+prior, SAPD's selection network) is then untrained. GuidedAnchoring, whose own head adapts the
+features, is left out unless it is the detector's own. Pictures of earlier runs with the same name
+are replaced.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="CONFIG=WEIGHTS",
-        help="other detectors, to which KEY VALUE does not apply, or 'all' for every label "
-        "assignment: one picture per object, with a row for each",
+        help="other detectors, to which KEY VALUE does not apply, or 'all' for the other label "
+        "assignments: one picture per object, with a row for each",
     )
 
 
@@ -136,7 +138,8 @@ def _other_rows(detector: LoadedDetector) -> list[_Row]:
             cfg.MODEL.LABEL_ASSIGNMENT.NAME = name
             assignment = build_label_assignment(cfg).to(detector.model.device)
             if any(output.guides_features for output in assignment.extra_outputs):
-                print(f"{name} is left out: it needs features that its own head adapts")
+                message = f"{name} is left out: it needs features that its own head adapts"
+                print(message, file=sys.stderr)
                 continue
             rows.append(_Row(name, detector, assignment))
     return rows
