@@ -1,13 +1,22 @@
+import contextlib
 import json
+import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from detectron2.engine import TrainerBase
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from autoassign.engine.hooks import AveragedWeights, BestCheckpointer
+from autoassign.engine.hooks import (
+    AveragedWeights,
+    BestCheckpointer,
+    EvalHook,
+    PeriodicCheckpointer,
+)
 
 
 def small_model() -> nn.Module:
@@ -170,3 +179,73 @@ def test_a_training_from_the_start_does_not_look_at_what_was_before(tmp_path):
 
 def test_resuming_without_a_best_file_works(tmp_path):
     assert evaluations(tmp_path, 50, {59: 10.0}) == [59]
+
+
+class EmptyCheckpointer:
+    """Writes empty files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.save_dir = str(folder)
+
+    def save(self, name: str, iteration: int) -> None:
+        (Path(self.save_dir) / f"{name}.pth").touch()
+
+
+def checkpoints(tmp_path, period, num_kept=0, max_iter=100, start_iter=0, end=100, failed=()):
+    """Names of the files after iterations of which some have failed."""
+    step = SimpleNamespace(has_failed=False)
+    hook = PeriodicCheckpointer(EmptyCheckpointer(tmp_path), period, step, num_kept)
+    hook.trainer = SimpleNamespace(max_iter=max_iter)
+    for iteration in range(start_iter, end):
+        hook.trainer.iter, step.has_failed = iteration, iteration in failed
+        hook.after_step()
+    return sorted(path.stem.removeprefix("model_") for path in tmp_path.glob("*.pth"))
+
+
+def test_the_newest_checkpoints_are_kept_whatever_their_times_say(tmp_path):
+    checkpoints(tmp_path, 1, end=3)
+    tomorrow = time.time() + 86400
+    for path in tmp_path.glob("*.pth"):
+        os.utime(path, (tomorrow, tomorrow))
+    assert checkpoints(tmp_path, 1, num_kept=2, start_iter=3, end=5) == ["0000003", "0000004"]
+
+
+def test_only_periodic_checkpoints_are_removed(tmp_path):
+    names = ["80classes_coco", "0000000_copy", "best", "final"]
+    for name in names:
+        (tmp_path / f"model_{name}.pth").touch()
+    assert checkpoints(tmp_path, 1, num_kept=1, end=3) == sorted([*names, "0000002"])
+
+
+def test_a_checkpoint_that_is_due_in_a_failed_step_is_written_after_the_next_good_one(tmp_path):
+    assert checkpoints(tmp_path, 4, end=12, failed=(3, 4, 11)) == ["0000005", "0000007"]
+
+
+def test_the_last_checkpoints_are_written_even_if_the_last_step_has_failed(tmp_path):
+    assert checkpoints(tmp_path, 2, max_iter=4, end=4, failed=(3,)) == [
+        "0000001",
+        "0000003",
+        "final",
+    ]
+
+
+class ThreeIterations(TrainerBase):
+    """A training whose iterations do nothing, but for one that may fail."""
+
+    def __init__(self, failing: int | None) -> None:
+        super().__init__()
+        self._failing = failing
+
+    def run_step(self) -> None:
+        if self.iter == self._failing:
+            raise FloatingPointError
+
+
+@pytest.mark.parametrize(("failing", "evaluated"), [(None, [3]), (2, []), (1, [])])
+def test_after_a_failure_nothing_is_evaluated(failing, evaluated):
+    trainer = ThreeIterations(failing)
+    iterations = []
+    trainer.register_hooks([EvalHook(0, lambda: iterations.append(trainer.iter), "bbox/AP")])
+    with contextlib.suppress(FloatingPointError):
+        trainer.train(0, 3)
+    assert iterations == evaluated

@@ -1,5 +1,6 @@
 """SIGINT and SIGTERM during a training."""
 
+import math
 import os
 import signal
 import threading
@@ -111,6 +112,21 @@ def test_a_stop_in_the_last_iteration_leaves_only_the_evaluation_to_be_done(shap
     run(shapes, tmp_path, flags=("--resume",))
     assert "bbox/AP" in metrics(tmp_path)[-1]
     assert (tmp_path / "model_final.pth").read_bytes() == weights
+
+
+def test_a_stop_in_a_failed_step_keeps_the_checkpoint_of_the_last_period(shapes, tmp_path):
+    class Interrupted(Trainer):
+        def run_step(self):
+            if self.iter == 3:  # whose checkpoint would be due
+                next(self._model.parameters()).register_hook(lambda gradient: gradient * math.nan)
+                send(signal.SIGTERM)
+            super().run_step()
+
+    options = (*UNEVALUATED, "SOLVER.MAX_ITER", 9, "MODEL.BACKBONE.FREEZE_AT", 0)
+    with pytest.raises(TrainingStopped, match="after a failed step") as stopped:
+        train(parse(shapes, tmp_path, *options), Interrupted)
+    assert str(stopped.value).endswith(f"The last checkpoint is {tmp_path}/model_0000001.pth.")
+    assert [path.name for path in tmp_path.glob("*.pth")] == ["model_0000001.pth"]
 
 
 def test_outside_the_main_thread_signals_are_left_alone():

@@ -73,10 +73,12 @@ class AveragedWeights(HookBase):
         self._average.n_averaged.copy_(state_dict["n_averaged"])
 
 
-class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
-    """detectron2's, which writes nothing while steps fail: the reason may be in the weights.
+class PeriodicCheckpointer(HookBase):
+    """Writes model_0000999.pth, ... every so many iterations, and model_final.pth after the last.
 
-    What it removes may have been written before the training was resumed.
+    Nothing is written while steps fail, because the reason may be in the weights: a checkpoint that
+    is due then is written after the next good step. detectron2's hook cannot wait, and removes no
+    checkpoint from before the training was resumed.
     """
 
     def __init__(
@@ -89,27 +91,48 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
             step: knows whether the last step has failed.
             num_kept: how many checkpoints stay, apart from the final and the best one; 0: all.
         """
-        super().__init__(checkpointer, period)
+        self._checkpointer = checkpointer
+        self._period = period
         self._step = step
         self._num_kept = num_kept
+        self._is_due = False
+        self._saved_iteration = -1
 
     def after_step(self) -> None:
-        # The weights are still finite, so that the training can end.
-        if not self._step.has_failed or self.trainer.iter == self.trainer.max_iter - 1:
-            super().after_step()
-            if self._num_kept and (self.trainer.iter + 1) % self.period == 0:
-                self._remove_old()
+        iteration = self.trainer.iter
+        is_last = iteration == self.trainer.max_iter - 1
+        self._is_due |= (iteration + 1) % self._period == 0
+        # After the last step the weights are still finite, so that the training can end.
+        if self._is_due and (is_last or not self._step.has_failed):
+            self.save(iteration)
+            self._remove_old(iteration)
+        if is_last:
+            self._checkpointer.save("model_final", iteration=iteration)
 
-    def _remove_old(self) -> None:
-        # By time, not by name: a training that was resumed from an earlier checkpoint leaves the
-        # later ones behind.
-        files = Path(self.checkpointer.save_dir).glob("model_[0-9]*.pth")
-        for path in sorted(files, key=os.path.getmtime)[: -self._num_kept]:
+    def save(self, iteration: int) -> None:
+        """Write the checkpoint of this iteration, unless that is done."""
+        self._is_due = False
+        if iteration != self._saved_iteration:
+            self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+            self._saved_iteration = iteration
+
+    def _remove_old(self, iteration: int) -> None:
+        if not self._num_kept:
+            return
+        # A training that was resumed from an earlier checkpoint leaves later ones behind: they are
+        # the first to go.
+        files = Path(self._checkpointer.save_dir).glob(f"model_{'[0-9]' * 7}.pth")
+        numbers = {path: int(path.stem.removeprefix("model_")) for path in files}
+        oldest_first = sorted(numbers, key=lambda x: (numbers[x] <= iteration, numbers[x]))
+        for path in oldest_first[: -self._num_kept]:
             path.unlink()
 
 
 class EvalHook(hooks.EvalHook):
-    """detectron2's, which also makes up for an evaluation that an interruption has prevented."""
+    """detectron2's, which also makes up for an evaluation that an interruption has prevented.
+
+    After training it only evaluates if that has ended normally.
+    """
 
     def __init__(self, eval_period: int, eval_function: Callable[[], Any], metric: str) -> None:
         """
@@ -127,6 +150,11 @@ class EvalHook(hooks.EvalHook):
         if was_due and not self.has_evaluated(done - 1):
             self.trainer.storage.iter = done - 1
             self._do_eval()
+
+    def after_train(self) -> None:
+        # detectron2's takes a failure in the last iteration for the end.
+        self._eval_after_train = self.trainer.iter >= self.trainer.max_iter
+        super().after_train()
 
     def has_evaluated(self, iteration: int) -> bool:
         """Whether metrics.json has an evaluation of this iteration or a later one."""

@@ -16,7 +16,7 @@ __all__ = ["StopSignals", "TrainingStopped"]
 
 
 class TrainingStopped(KeyboardInterrupt):
-    """A signal has ended a training, whose checkpoint is written.
+    """A signal has ended a training.
 
     Attributes:
         exit_code: the exit status of a program that the signal ends, as shells report it.

@@ -8,7 +8,7 @@ import shutil
 import signal
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import detectron2.utils.comm as comm
 from detectron2.config import CfgNode
@@ -134,9 +134,12 @@ class Trainer(DefaultTrainer):
             loader = self.build_train_loader(_with_options(cfg, "DATALOADER.NUM_WORKERS", 0))
             options = (cfg.TEST.EVAL_PERIOD, self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
             result.append(hooks.PreciseBN(*options))
+        period, num_kept = cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT
+        self._checkpoint_hook = PeriodicCheckpointer(
+            self.checkpointer, period, self._trainer, num_kept
+        )
         if is_main:
-            period, num_kept = cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT
-            result.append(PeriodicCheckpointer(self.checkpointer, period, self._trainer, num_kept))
+            result.append(self._checkpoint_hook)
         if cfg.DATASETS.TEST:
             period, metric = cfg.TEST.EVAL_PERIOD, best_metric(cfg)
             self._eval_hook = EvalHook(period, self._evaluate, metric)
@@ -180,7 +183,8 @@ class Trainer(DefaultTrainer):
             See :class:`detectron2.engine.DefaultTrainer`.
 
         Raises:
-            TrainingStopped: after SIGINT or SIGTERM; the checkpoint is written.
+            TrainingStopped: after SIGINT or SIGTERM; the checkpoint is written, unless the last
+                step has failed.
             FloatingPointError: losses, gradients or weights are not finite.
             OSError: a file cannot be written.
             ChildProcessError: a loading process has died; the file that it worked on is named.
@@ -247,7 +251,7 @@ class Trainer(DefaultTrainer):
     def after_step(self) -> None:
         super().after_step()
         if self._trainer.should_stop:
-            self._save_unless_saved(self.iter)
+            self._save_before_stop(self.iter)
             comm.synchronize()  # a worker that ends makes launchers end the others
             self._stop(self.iter)
 
@@ -268,28 +272,31 @@ class Trainer(DefaultTrainer):
         except (KeyboardInterrupt, RuntimeError):
             if self._signals.received is None:
                 raise
-            self._save_unless_saved(self.storage.iter)
+            self._save_before_stop(self.storage.iter)
             self._stop(self.storage.iter)
         self._last_eval_results = results
         if comm.is_main_process():
             show_evaluation(min(self.storage.iter + 1, self.max_iter), results)
         return results
 
-    def _save_unless_saved(self, iteration: int) -> None:
-        done = iteration + 1
-        is_new = self.start_iter < done < self.max_iter
-        if is_new and done % self.cfg.SOLVER.CHECKPOINT_PERIOD:
-            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+    def _save_before_stop(self, iteration: int) -> None:
+        if self._has_own_checkpoint(iteration) and not self._trainer.has_failed:
+            self._checkpoint_hook.save(iteration)
 
-    def _stop(self, iteration: int) -> None:
+    def _has_own_checkpoint(self, iteration: int) -> bool:
+        """Whether it is neither the checkpoint resumed from nor the final one."""
+        return self.start_iter <= iteration < self.max_iter - 1
+
+    def _stop(self, iteration: int) -> NoReturn:
         """End the training after this iteration, whose checkpoint is written."""
         number = self._signals.received or signal.SIGTERM
-        raise TrainingStopped(
+        message = (
             f"Stopped by {signal.Signals(number).name} after "
             f"{min(iteration + 1, self.max_iter)} of {self.max_iter} iterations. "
-            f"{self._last_checkpoint()}",
-            number,
         )
+        if self._has_own_checkpoint(iteration) and self._trainer.has_failed:
+            message += "No checkpoint is written after a failed step. "
+        raise TrainingStopped(message + self._last_checkpoint(), number)
 
     @classmethod
     def test(
