@@ -1,12 +1,17 @@
 """Trainings that are interrupted and resumed."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from narrow_model import narrow_cfg
+from torch import Tensor, nn
 from training_runs import metrics, run
+
+from autoassign.checkpoint import CheckpointDescription
+from autoassign.engine.resuming import check_resumable, seed_of
 
 UNEVALUATED = ("DATASETS.CUSTOM.TEST", "", "DATASETS.CUSTOM.TEST_IMAGES", "")
 FINAL = "model_final"
@@ -139,6 +144,29 @@ def test_resuming_with_other_classes_is_one_sentence(trained, shapes, tmp_path, 
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN: class 0 was 'disc' and is") as error:
         run(data, copy, flags=("--resume",))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("[", "its config is damaged"),
+        ("[]", "its config is damaged"),
+        ("", "its config is damaged"),
+        ("a: 2020-99-99", "its config is damaged"),
+        ("{SEED: 1, MODEL: {}}", "its config has no MODEL.EMA.ENABLED, MODEL.LABEL_ASSIGNMENT."),
+        (None, "its 'autoassign' entry is malformed"),
+    ],
+)
+def test_resuming_from_a_malformed_description_is_one_sentence(tmp_path, config, message):
+    path = str(tmp_path / "model_0000001.pth")
+    description = CheckpointDescription("0.1", config, ["a"], {0: 0}).to_checkpoint()
+    torch.save({**description, "trainer": {"iteration": 1}}, path)
+    cfg = narrow_cfg()
+    for read in (lambda: seed_of(path), lambda: check_resumable(cfg, nn.Identity(), path)):
+        with pytest.raises(ValueError, match=re.escape(message)) as error:
+            read()
+        assert str(error.value).startswith(f"{path} cannot be resumed from: ")
+        assert "\n" not in str(error.value)
 
 
 def test_the_newest_checkpoints_are_kept_and_the_final_one(shapes, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -45,9 +46,34 @@ def describe(cfg: CfgNode) -> CheckpointDescription:
 
 
 def seed_of(checkpoint: str) -> int | None:
-    """``SEED`` of the training that wrote a checkpoint; None if the file does not tell."""
-    description = CheckpointDescription.from_checkpoint(peek(checkpoint) or {})
-    return None if description is None else yaml.safe_load(description.config)["SEED"]
+    """``SEED`` of the training that wrote a checkpoint; None if the file does not tell.
+
+    Raises:
+        ValueError: what it says about its training is malformed.
+    """
+    description = _description(peek(checkpoint) or {}, checkpoint)
+    return None if description is None else _options(description, checkpoint)["SEED"]
+
+
+def _description(content: Mapping[str, Any], checkpoint: str) -> CheckpointDescription | None:
+    try:
+        return CheckpointDescription.from_checkpoint(content)
+    except ValueError as error:
+        raise ValueError(f"{checkpoint} cannot be resumed from: {error}") from error
+
+
+def _options(description: CheckpointDescription, checkpoint: str) -> dict[str, Any]:
+    """The options of the training, by full names; those that resuming looks at are there."""
+    try:
+        options = flatten_options(yaml.safe_load(description.config))
+        missing = {"SEED", *_FIXED_OPTIONS} - options.keys()
+    except (yaml.YAMLError, AttributeError, ValueError, RecursionError):
+        raise ValueError(f"{checkpoint} cannot be resumed from: its config is damaged") from None
+    if missing:
+        raise ValueError(
+            f"{checkpoint} cannot be resumed from: its config has no {', '.join(sorted(missing))}"
+        )
+    return options
 
 
 def check_resumable(cfg: CfgNode, model: nn.Module, checkpoint: str) -> None:
@@ -59,14 +85,15 @@ def check_resumable(cfg: CfgNode, model: nn.Module, checkpoint: str) -> None:
         checkpoint: the file.
 
     Raises:
-        ValueError: classes, optimizer or model are others than the checkpoint's.
+        ValueError: classes, optimizer or model are others than the checkpoint's, or what it says
+            about them is malformed.
     """
     content = peek(checkpoint) or {}
-    description = CheckpointDescription.from_checkpoint(content)
+    description = _description(content, checkpoint)
     old: dict[str, Any] = {}
     new = flatten_options(yaml.safe_load(cfg.dump()))
     if description is not None:
-        old = flatten_options(yaml.safe_load(description.config))
+        old = _options(description, checkpoint)
         for key in _FIXED_OPTIONS:
             if old[key] != new[key]:
                 raise ValueError(
