@@ -195,6 +195,12 @@ def test_a_folder_with_metrics_of_a_training_without_checkpoint_is_not_overwritt
         set_up(parse(shapes, tmp_path))
 
 
+def test_weights_of_another_training_in_the_folder_are_not_overwritten(shapes, tmp_path):
+    torch.save({"model": {}}, tmp_path / "model_final.pth")
+    with pytest.raises(FileExistsError, match=r"model_final\.pth\. Give another OUTPUT_DIR, or"):
+        set_up(parse(shapes, tmp_path))
+
+
 def test_resumed_evaluation_of_a_folder_without_checkpoint_is_an_error(shapes, tmp_path):
     with pytest.raises(ValueError, match=r"--eval-only has nothing to evaluate"):
         set_up(parse(shapes, tmp_path / "out", flags=("--eval-only", "--resume")))

@@ -246,6 +246,18 @@ def test_non_finite_losses_before_the_first_checkpoint_say_that_there_is_none(sh
     assert not (tmp_path / "last_checkpoint").exists()
 
 
+def test_a_trainer_used_as_a_library_does_not_overwrite_a_training_either(shapes, tmp_path):
+    with process_state_kept():
+        cfg = setup_config(parse(shapes, tmp_path, *UNEVALUATED, "SOLVER.MAX_ITER", 1))
+        trainers = [Trainer(cfg), Trainer(cfg)]
+        trainers[0].resume_or_load(resume=False)
+        trainers[0].train()
+        rows = metrics(tmp_path)
+        with pytest.raises(FileExistsError, match="holds a training already"):
+            trainers[1].resume_or_load(resume=False)
+    assert metrics(tmp_path) == rows
+
+
 def test_weights_that_do_not_fit_are_an_error_that_names_the_tensors(trained, shapes, tmp_path):
     options = ("MODEL.WEIGHTS", trained / "model_final.pth", "MODEL.FPN.OUT_CHANNELS", 64)
     with pytest.raises(ValueError, match=r"backbone\.fpn_lateral3\.weight \(32, "):

@@ -25,7 +25,7 @@ from ..data import register_custom_datasets
 from .console import printing_to_log, show_evaluation
 from .hooks import AveragedWeights
 from .optimizer import clip_full_model
-from .output_dir import lock_output_dir, refuse_to_overwrite
+from .output_dir import prepare_output_dir
 from .train_step import FiniteAMPTrainer, FiniteTrainer
 
 __all__ = ["train_lazily"]
@@ -100,10 +100,7 @@ def _prepare_output_dir(options: DictConfig, args: argparse.Namespace) -> None:
     if args.eval_only:
         options.output_dir = os.path.join(options.output_dir, "evaluation")
         return
-    if comm.is_main_process():
-        lock_output_dir(options.output_dir)
-    if not args.resume:
-        refuse_to_overwrite(options.output_dir)
+    prepare_output_dir(options.output_dir, resume=args.resume)
 
 
 def _use_custom_dataset(cfg: DictConfig) -> None:

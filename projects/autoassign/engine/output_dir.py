@@ -8,10 +8,12 @@ import os
 from pathlib import Path
 from typing import IO
 
+from detectron2.utils import comm
+
 from ..checkpoint import find_checkpoint
 from ..config import remove_unfinished
 
-__all__ = ["lock_folder", "lock_output_dir", "refuse_to_overwrite"]
+__all__ = ["lock_folder", "lock_output_dir", "prepare_output_dir"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +63,31 @@ def lock_output_dir(output_dir: str) -> None:
     remove_unfinished(output_dir)
 
 
-def refuse_to_overwrite(output_dir: str) -> None:
-    """
+def prepare_output_dir(output_dir: str, *, resume: bool) -> None:
+    """Reserve a training's folder on the main process, and do not let it overwrite another one.
+
+    Args:
+        output_dir: the folder.
+        resume: whether the training that is there goes on.
+
     Raises:
-        FileExistsError: the folder holds a training, which a new one would overwrite.
+        FileExistsError: it holds a training, and ``resume`` is False.
+        OSError: see :func:`lock_output_dir`.
     """
-    checkpoint = find_checkpoint(output_dir)
+    if comm.is_main_process():
+        lock_output_dir(output_dir)
+    if not resume:
+        _refuse_to_overwrite(output_dir)
+
+
+def _refuse_to_overwrite(output_dir: str) -> None:
+    try:
+        checkpoint = find_checkpoint(output_dir)
+    except ValueError as error:  # none of its files can be resumed from
+        raise FileExistsError(
+            f"OUTPUT_DIR {output_dir} holds checkpoints already: {error}. Give another OUTPUT_DIR, "
+            "or remove them."
+        ) from error
     if checkpoint is not None:
         raise FileExistsError(
             f"OUTPUT_DIR {output_dir} holds a training already (its last checkpoint is "

@@ -25,7 +25,7 @@ from ..data import register_custom_datasets, resolve_num_classes
 from ..runs import check_weights_exist, load_trained_config
 from .console import set_up_logging
 from .hooks import best_metric
-from .output_dir import lock_output_dir, refuse_to_overwrite
+from .output_dir import prepare_output_dir
 from .resuming import seed_of
 from .schedule import scale_to_batch_size
 
@@ -93,10 +93,8 @@ def _prepare_evaluation(cfg: CfgNode, resume: bool) -> None:
 
 
 def _prepare_training(cfg: CfgNode, resume: bool) -> None:
-    if comm.is_main_process():
-        lock_output_dir(cfg.OUTPUT_DIR)
-    if not resume:
-        refuse_to_overwrite(cfg.OUTPUT_DIR)
+    # The Trainer does it too, but later.
+    prepare_output_dir(cfg.OUTPUT_DIR, resume=resume)
     set_up_logging(cfg.OUTPUT_DIR)
     checkpoint = find_checkpoint(cfg.OUTPUT_DIR) if resume else None
     if checkpoint is None:

@@ -49,6 +49,7 @@ from .hooks import (
     check_average_options,
 )
 from .optimizer import build_optimizer
+from .output_dir import prepare_output_dir
 from .resuming import check_resumable, describe
 from .schedule import build_lr_scheduler
 from .stop_signals import StopSignals, TrainingStopped
@@ -160,13 +161,18 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume from the last checkpoint of ``OUTPUT_DIR``, or load ``MODEL.WEIGHTS``.
 
+        ``OUTPUT_DIR`` is this process's until it ends.
+
         Args:
             resume: whether to resume if there is a checkpoint; see
                 :func:`~autoassign.checkpoint.find_checkpoint`.
 
         Raises:
             ValueError: the checkpoint is that of another model, optimizer or classes.
+            FileExistsError: ``OUTPUT_DIR`` holds a training, and ``resume`` is False.
+            OSError: another training is running in ``OUTPUT_DIR``, or it cannot be written to.
         """
+        prepare_output_dir(self.cfg.OUTPUT_DIR, resume=resume)
         checkpoint = find_checkpoint(self.cfg.OUTPUT_DIR) if resume else None
         if checkpoint is None:
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
