@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from training_runs import metrics, run
 
 from autoassign.checkpoint import CheckpointDescription
+from autoassign.engine import Trainer
 from autoassign.engine.resuming import check_resumable, seed_of
 
 UNEVALUATED = ("DATASETS.CUSTOM.TEST", "", "DATASETS.CUSTOM.TEST_IMAGES", "")
@@ -69,12 +70,25 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one_bit_by_bit(shapes, tmp_
     assert_equal(checkpoint(resumed), checkpoint(tmp_path / "whole"))
 
 
-def test_the_number_of_loading_processes_makes_no_difference(shapes, tmp_path):
+def test_the_number_of_loading_processes_makes_no_difference(shapes, tmp_path, monkeypatch):
+    drawn: list[float] = []
+
+    class Drawing(Trainer):
+        @classmethod
+        def build_model(cls, cfg):
+            model = super().build_model(cfg)
+            # As drop path does.
+            model.register_forward_pre_hook(lambda *_: drawn.append(torch.rand(()).item()))
+            return model
+
+    monkeypatch.setattr("autoassign.engine.Trainer", Drawing)
     for number in (0, 2):
         options = (*UNEVALUATED, "SOLVER.MAX_ITER", 3, "DATALOADER.NUM_WORKERS", number)
         run(shapes, tmp_path / str(number), *options)
     ours, theirs = (checkpoint(tmp_path / name)["model"] for name in "02")
     assert_equal(ours, theirs)
+    assert drawn[:3] == drawn[3:]
+    assert len({*drawn}) == 3
 
 
 def test_a_random_seed_is_that_of_the_checkpoint_when_resuming(shapes, tmp_path):

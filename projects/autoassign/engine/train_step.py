@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from detectron2.engine import AMPTrainer, SimpleTrainer
 from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 from torch import Tensor, nn
 
 from ..checkpoint import nonfinite_tensors
@@ -31,6 +32,11 @@ class FiniteTrainer(SimpleTrainer):
     batch normalization does after non-finite activations.
 
     The workers also agree in every step on whether one of them has been asked to stop.
+
+    Attributes:
+        next_seed: of the random numbers that the model draws in the next step; None: they are not
+            seeded. It counts once, after the batch is loaded, which may draw from the same
+            generators.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -39,7 +45,8 @@ class FiniteTrainer(SimpleTrainer):
         self._stop_agreed = False
         self._num_failed_steps = 0
         self._file_names: list[str] = []
-        self.model.register_forward_pre_hook(self._remember_file_names)
+        self.next_seed: int | None = None
+        self.model.register_forward_pre_hook(self._before_forward, prepend=True)
 
     @property
     def has_failed(self) -> bool:
@@ -55,8 +62,11 @@ class FiniteTrainer(SimpleTrainer):
         """Whether training is to end after the current step, the same in all workers."""
         return self._stop_requested if comm.get_world_size() == 1 else self._stop_agreed
 
-    def _remember_file_names(self, model: nn.Module, args: tuple[Any, ...]) -> None:
+    def _before_forward(self, model: nn.Module, args: tuple[Any, ...]) -> None:
         self._file_names = [str(x.get("file_name")) for x in args[0]]
+        if self.next_seed is not None:
+            seed_all_rng(self.next_seed)
+            self.next_seed = None
 
     def _write_metrics(
         self,

@@ -15,7 +15,6 @@ from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
@@ -251,7 +250,7 @@ class Trainer(DefaultTrainer):
 
     def run_step(self) -> None:
         # Random numbers need not be stored in checkpoints, nor those of every worker.
-        seed_all_rng(derive_seed(self.cfg.SEED, comm.get_rank(), self.iter, 2))
+        self._trainer.next_seed = derive_seed(self.cfg.SEED, comm.get_rank(), self.iter, 2)
         super().run_step()
 
     def after_step(self) -> None:
