@@ -126,7 +126,9 @@ def test_a_lazy_config_is_trained_resumed_and_evaluated_by_the_same_command(
     trained = [row["iteration"] for row in metrics(tmp_path) if "total_loss" in row]
     assert sorted(set(trained)) == [0, 1]
     config = (tmp_path / "config.yaml").read_bytes()
-    run("--eval-only", "train.init_checkpoint", str(tmp_path / "model_final.pth"))
+    with process_state_kept():
+        command = ["eval", *lazily(shapes, tmp_path)[1:]]
+        assert main([*command, "--weights", str(tmp_path / "model_final.pth")]) == 0
     assert (tmp_path / "config.yaml").read_bytes() == config
     assert "AP50" in capsys.readouterr().out
     # Classes come from the folder; other verbs need the YAML file of the same detector.

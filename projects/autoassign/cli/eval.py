@@ -27,8 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate in the processes that the arguments ask for."""
-    if args.weights:
-        args.opts += ["MODEL.WEIGHTS", args.weights]
     args.config_file = args.config_file or ""
+    if args.weights and args.config_file.endswith(".py"):
+        quoted = args.weights.replace("'", r"\'")  # in Hydra's syntax
+        args.opts += ["train.init_checkpoint", f"'{quoted}'"]
+    elif args.weights:
+        args.opts += ["MODEL.WEIGHTS", args.weights]
     args.eval_only, args.resume = True, False
     train.run(args)
