@@ -1,13 +1,18 @@
 """Reading weights: every kind of file that is good, and what is refused."""
 
+import contextlib
+import http.server
 import io
 import os
 import pickle
 import sys
 import tarfile
+import threading
 import types
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -323,9 +328,52 @@ def test_an_address_that_cannot_be_fetched_is_named(monkeypatch):
     def fail(path):
         raise OSError("no route to host")
 
-    monkeypatch.setattr("autoassign.checkpoint.weight_files.PathManager.get_local_path", fail)
+    monkeypatch.setattr("autoassign.checkpoint.addresses.PathManager.get_local_path", fail)
     with pytest.raises(OSError, match=r"fetched: no route.*download https://dl\.fbai.*/x\.pkl"):
         read_weight_file("detectron2://x.pkl")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://localhost:1/../../outside.pth",
+        "https://localhost:1/a/%2e%2e/outside.pth",
+        "detectron2://../outside.pkl",
+        "http://localhost:1/weights/..",
+    ],
+)
+def test_an_address_cannot_leave_the_cache(address):
+    with pytest.raises(ValueError, match=r"must not have a part '\.\.'"):
+        read_weight_file(address)
+
+
+@pytest.fixture
+def two_hosts(monkeypatch, tmp_path) -> Iterator[list[str]]:
+    """Two servers that have different weights at the same path, and an empty cache."""
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    with contextlib.ExitStack() as running:
+        addresses = []
+        for value in (1.0, 2.0):
+            folder = tmp_path / str(value)
+            folder.mkdir()
+            torch.save({"weight": torch.full((2,), value)}, folder / "x.pth")
+            handler = partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+            server = running.enter_context(http.server.HTTPServer(("127.0.0.1", 0), handler))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            running.callback(server.shutdown)
+            addresses.append(f"http://127.0.0.1:{server.server_port}/x.pth")
+        yield addresses
+
+
+def test_downloads_of_two_hosts_are_told_apart(two_hosts):
+    for _ in range(2):
+        values = [read_weight_file(address)["model"]["weight"][0] for address in two_hosts]
+        assert values == [1.0, 2.0]
+
+
+def test_a_folder_is_no_weight_file(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder: name a weight file in it"):
+        read_weight_file(tmp_path)
 
 
 def test_the_checkpointer_reads_detectron2_pickles(tmp_path):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from typing import Any
+from urllib.parse import unquote
 
 import torchvision
 from detectron2.checkpoint.catalog import ModelCatalog
 from detectron2.utils.file_io import Detectron2Handler, PathHandler, PathManager
+from iopath.common.file_io import get_cache_dir
 from torchvision.models import WeightsEnum
 
 from ..modeling import check_torchvision_model
 
-__all__ = ["TORCHVISION", "download_url", "torchvision_weights"]
+__all__ = ["TORCHVISION", "download_url", "fetch", "is_address", "torchvision_weights"]
 
 TORCHVISION = "torchvision://"
 _CATALOG = "catalog://"
+_WEB = ("http://", "https://", "ftp://")
 
 
 class _TorchvisionHandler(PathHandler):
@@ -28,6 +34,30 @@ class _TorchvisionHandler(PathHandler):
 
 
 PathManager.register_handler(_TorchvisionHandler())
+
+
+def is_address(path: str) -> bool:
+    """Whether ``path`` is to be fetched, such as "https://..." or "detectron2://..."."""
+    return "://" in path
+
+
+def fetch(path: str) -> str:
+    """The local path of ``path``; what an address names is downloaded once.
+
+    Raises:
+        ValueError: the address has a part "..".
+        OSError: the address cannot be fetched.
+    """
+    if not is_address(path):
+        return PathManager.get_local_path(path)
+    # iopath joins the path of the address to that of its cache.
+    if ".." in re.split(r"[/\\?#]", unquote(path)):
+        raise ValueError(f"{path}: an address of weights must not have a part '..'")
+    if not path.startswith(_WEB):
+        return PathManager.get_local_path(path)
+    # iopath's cache does not distinguish hosts.
+    folder = hashlib.sha256(path.encode()).hexdigest()[:16]
+    return PathManager.get_local_path(path, cache_dir=os.path.join(get_cache_dir(), folder))
 
 
 def download_url(address: str) -> str:

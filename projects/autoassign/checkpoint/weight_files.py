@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.utils.file_io import PathManager
 
 from ..config import replacing
-from .addresses import download_url
+from .addresses import download_url, fetch
 from .restricted_pickle import INERT_GLOBALS, ForbiddenGlobalError, load_arrays, unwrap
 from .safetensors_files import read_safetensors, write_safetensors
 
@@ -39,16 +38,19 @@ def local_weight_file(path: str | os.PathLike[str]) -> str:
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: the file cannot be fetched.
+        OSError: the file cannot be fetched, or it is a folder.
+        ValueError: the address has a part "..".
     """
     path = os.fspath(path)
     try:
         # "?matching_heuristics=True" is detectron2's.
-        local = PathManager.get_local_path(path.split("?")[0])
+        local = fetch(path.split("?")[0])
     except OSError as error:
         url = download_url(path)
         advice = f"; download {url} elsewhere and name that file" if "https://" in url else ""
         raise OSError(f"{path} cannot be fetched: {error}{advice}") from error
+    if os.path.isdir(local):
+        raise IsADirectoryError(f"{path} is a folder: name a weight file in it")
     if not os.path.isfile(local):
         raise FileNotFoundError(f"{path} does not exist")
     return local
