@@ -1,6 +1,9 @@
 """Weights by zoo name: from a mirror, and what is said without one."""
 
 import hashlib
+import http.server
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,11 +84,11 @@ def test_without_a_mirror_the_source_and_the_command_are_named(monkeypatch):
     with pytest.raises(FileNotFoundError) as error:
         model_zoo.get_checkpoint_url(NAME)
     message = str(error.value)
-    assert "AUTOASSIGN_MODEL_ZOO names no mirror" in message
-    assert "MMDetection publishes some (40.4 AP, Apache-2.0)" in message
+    assert "AUTOASSIGN_MODEL_ZOO is not set" in message
+    assert "MMDetection publishes some (40.4 AP, Apache-2.0): `export AUTOASSIGN_MODEL_" in message
     command = "$AUTOASSIGN_MODEL_ZOO/COCO-Detection/autoassign_R_50_FPN_1x.pth`"
     assert message.endswith(f"5e17991f.pth {command}")
-    with pytest.raises(OSError, match=r"^autoassign://COCO.* cannot be fetched: nobody hosts"):
+    with pytest.raises(OSError, match=r"^autoassign://COCO.* cannot be fetched: no weights"):
         read_weight_file(f"autoassign://{NAME}")
 
 
@@ -95,6 +98,28 @@ def test_a_mirror_without_the_weights_is_named(mirror):
         model_zoo.get_checkpoint_url(name)
     with pytest.raises(FileNotFoundError, match="none are published"):
         model_zoo.get_checkpoint_url("COCO-Detection/autoassign_R_50_FPN_13ep.yaml")
+
+
+def test_a_mirror_that_answers_404_is_named_with_the_source(monkeypatch, tmp_path):
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    # Of an empty folder.
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AUTOASSIGN_MODEL_ZOO", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(OSError, match=r"_1x\.pth: HTTP Error 404.*MMDetection publishes some"):
+            model_zoo.get_config(NAME, trained=True)
+        server.shutdown()
+
+
+def test_trained_weights_need_a_head(mirror):
+    path = mirror / NAME.replace(".yaml", ".pth")
+    checkpoint = read_weight_file(path)
+    model = checkpoint["model"]
+    checkpoint["model"] = {k: v for k, v in model.items() if not k.startswith("head.")}
+    write_weight_file(path, checkpoint)
+    with pytest.raises(ValueError, match="the weights have no head"):
+        model_zoo.get(NAME, trained=True, device="cpu")
 
 
 def test_an_unknown_config_is_an_error(mirror):

@@ -12,10 +12,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from detectron2.utils.file_io import PathHandler, PathManager
 
 from ..config import get_config_file
+from .addresses import fetch, is_address
 
 __all__ = ["MIRROR_VARIABLE", "PUBLISHED", "PublishedWeights", "check_published", "zoo_weights"]
 
@@ -45,7 +47,7 @@ class PublishedWeights:
 
 _OPENMMLAB = "https://download.openmmlab.com/mmdetection/v2.0/"
 
-# By shipped config. Nobody hosts converted ones yet.
+# By shipped config. Converted ones are not hosted yet.
 PUBLISHED = {
     "COCO-Detection/autoassign_R_50_FPN_1x.yaml": PublishedWeights(
         source="MMDetection",
@@ -100,7 +102,7 @@ def zoo_weights(config_path: str) -> str:
     get_config_file(config_path)  # raises
     stem = config_path.removesuffix(".yaml")
     mirror = os.environ.get(MIRROR_VARIABLE, "")
-    if "://" in mirror:
+    if is_address(mirror):
         return f"{mirror.rstrip('/')}/{stem}.pth"
     if mirror:
         for suffix in _SUFFIXES:
@@ -109,7 +111,7 @@ def zoo_weights(config_path: str) -> str:
                 return str(path)
         problem = f"{mirror} ({MIRROR_VARIABLE}) has no {stem}.pth"
     else:
-        problem = f"nobody hosts weights of {config_path}, and {MIRROR_VARIABLE} names no mirror"
+        problem = f"no weights of {config_path} are hosted, and {MIRROR_VARIABLE} is not set"
     raise FileNotFoundError(f"{problem}; {_how_to_get(config_path)}")
 
 
@@ -119,10 +121,13 @@ def _how_to_get(config_path: str) -> str:
         return "none are published"
     output = f"${MIRROR_VARIABLE}/{config_path.removesuffix('.yaml')}.pth"
     facts = f"{published.box_ap} AP" + (f", {published.licence}" if published.licence else "")
-    command = f"`autoassign convert {published.url} {output}`"
+    source, place = published.url, ""
     if not published.sha256:
-        command = f"see {published.url}, then `autoassign convert FILE {output}`"
-    return f"{published.source} publishes some ({facts}): {command}"
+        source, place = "FILE", f" at {published.url}"
+    command = f"`autoassign convert {source} {output}`"
+    if not Path(os.environ.get(MIRROR_VARIABLE, "")).is_absolute():
+        command = f"`export {MIRROR_VARIABLE}=FOLDER`, then {command}"
+    return f"{published.source} publishes some ({facts}){place}: {command}"
 
 
 def check_published(source: str, local: str) -> None:
@@ -153,8 +158,12 @@ class _ZooPathHandler(PathHandler):
         return [_PREFIX]
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
-        address = zoo_weights(path.removeprefix(_PREFIX))
-        return PathManager.get_local_path(address, force=force, **kwargs)
+        config_path = path.removeprefix(_PREFIX)
+        address = zoo_weights(config_path)
+        try:
+            return fetch(address)
+        except HTTPError as error:
+            raise OSError(f"{address}: {error}; {_how_to_get(config_path)}") from error
 
 
 PathManager.register_handler(_ZooPathHandler())

@@ -6,7 +6,13 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from ..checkpoint import CheckpointDescription, PointCheckpointer, read_weight_file, zoo_weights
+from ..checkpoint import (
+    CheckpointDescription,
+    PointCheckpointer,
+    Strictness,
+    read_weight_file,
+    zoo_weights,
+)
 from ..config import get_config_file, load_config, load_config_text, use_cpu_without_cuda
 
 __all__ = ["get", "get_checkpoint_url", "get_config", "get_config_file"]
@@ -42,7 +48,9 @@ def get_config(config_path: str, trained: bool = False) -> CfgNode:
     if not trained:
         return load_config(config_path)
     url = get_checkpoint_url(config_path)
-    description = CheckpointDescription.from_checkpoint(read_weight_file(url))
+    description = CheckpointDescription.from_checkpoint(
+        read_weight_file(f"autoassign://{config_path}")
+    )
     if description is None:
         cfg = load_config(config_path)
     else:
@@ -69,5 +77,7 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     use_cpu_without_cuda(cfg)
     model = build_model(cfg)
     if cfg.MODEL.WEIGHTS:
-        PointCheckpointer(model).load_model(read_weight_file(cfg.MODEL.WEIGHTS))
+        strictness = Strictness.PREDICTION if trained else Strictness.TRAINING
+        checkpoint = read_weight_file(cfg.MODEL.WEIGHTS)
+        PointCheckpointer(model, strictness=strictness).load_model(checkpoint)
     return model
