@@ -61,6 +61,21 @@ def test_the_input_follows_from_the_config_inside_a_checkpoint(tmp_path):
     assert input_of(configure(["MODEL.WEIGHTS", path])) == RGB
 
 
+def test_the_input_follows_from_weights_by_zoo_name(tmp_path, monkeypatch):
+    path = tmp_path / R50.replace(".yaml", ".pth")
+    path.parent.mkdir()
+    torch.save(torchvision.models.resnet18().state_dict(), path)
+    monkeypatch.setenv("AUTOASSIGN_MODEL_ZOO", str(tmp_path))
+    assert input_of(configure(["MODEL.WEIGHTS", f"autoassign://{R50}"])) == RGB
+
+
+def test_a_malformed_description_is_named_with_its_file(tmp_path):
+    path = str(tmp_path / "odd.pth")
+    torch.save({"model": {"weight": torch.ones(1)}, "autoassign": {}}, path)
+    with pytest.raises(ValueError, match=r"odd\.pth: its 'autoassign' entry is malformed"):
+        configure(["MODEL.WEIGHTS", path])
+
+
 @pytest.mark.parametrize("weights", ["", "detector"])
 def test_weights_that_tell_nothing_leave_the_config_as_it_is(weights, tmp_path):
     if weights:

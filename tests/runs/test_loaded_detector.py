@@ -83,6 +83,15 @@ def test_without_any_config_the_sentence_says_where_it_was_looked_for(weights, t
         load_detector()
 
 
+def test_the_config_inside_does_not_choose_where_files_are_written(weights, tmp_path, monkeypatch):
+    config = narrow_cfg(*OPTIONS, "OUTPUT_DIR", "/elsewhere").dump()
+    path = describe(weights, tmp_path / "sent.pth", config=config)
+    assert str(tmp_path) == load_trained_config(None, path).OUTPUT_DIR
+    assert load_trained_config(None, path, ["OUTPUT_DIR=mine"]).OUTPUT_DIR == "mine"
+    monkeypatch.chdir(tmp_path)
+    assert load_trained_config(None, "sent.pth").OUTPUT_DIR == "."
+
+
 def test_names_that_are_given_precede_those_inside(described):
     names = ["v", "w", "x", "y", "z"]
     assert load_detector(weights=described, class_names=names).class_names == names
@@ -114,6 +123,16 @@ def test_a_malformed_description_is_named(weights, tmp_path, changes):
     path = describe(weights, tmp_path / "odd.pth", **changes)
     with pytest.raises(ValueError, match=r"odd\.pth: its 'autoassign' entry is malformed"):
         load_detector(weights=path)
+
+
+def test_weights_that_do_not_fit_are_an_error_before_a_warning_about_names(
+    weights, tmp_path, caplog
+):
+    config = tmp_path / "other.yaml"
+    config.write_text(narrow_cfg(*OPTIONS, "MODEL.FPN.OUT_CHANNELS", 64).dump())
+    with pytest.raises(ValueError, match="do not fit"):
+        load_detector(str(config), weights)
+    assert "are not known" not in caplog.text
 
 
 def changed(weights: str, path: Path, add: str = "", remove: str = "-") -> str:

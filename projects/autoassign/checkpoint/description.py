@@ -32,15 +32,27 @@ class CheckpointDescription:
         return {_KEY: asdict(self)}
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Mapping[str, Any]) -> CheckpointDescription | None:
+    def from_checkpoint(
+        cls, checkpoint: Mapping[str, Any], *, source: str = "the checkpoint"
+    ) -> CheckpointDescription | None:
         """Read the description of a checkpoint; None where it has none.
+
+        Args:
+            checkpoint: as :func:`~autoassign.checkpoint.read_weight_file` returns it.
+            source: the file, for errors.
 
         Raises:
             ValueError: it is malformed.
         """
         if _KEY not in checkpoint:
             return None
-        content = checkpoint[_KEY]
+        try:
+            return cls._from_entry(checkpoint[_KEY])
+        except ValueError as error:
+            raise ValueError(f"{source}: its {_KEY!r} entry is malformed: {error}") from error
+
+    @classmethod
+    def _from_entry(cls, content: Any) -> CheckpointDescription:
         try:
             ids = dict(content["thing_dataset_id_to_contiguous_id"])
             description = cls(
@@ -51,7 +63,7 @@ class CheckpointDescription:
                 thing_dataset_id_to_contiguous_id={int(key): index for key, index in ids.items()},
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"its {_KEY!r} entry is malformed ({error!r})") from error
+            raise ValueError(repr(error)) from error
         description._check()
         return description
 
@@ -59,11 +71,8 @@ class CheckpointDescription:
         names, ids = self.thing_classes, self.thing_dataset_id_to_contiguous_id
         texts = (self.version, self.config, *names)
         if not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"its {_KEY!r} entry is malformed: version, config or a class name")
+            raise ValueError("version, config or a class name is no text")
         if not all(type(index) is int for index in ids.values()) or sorted(ids.values()) != list(
             range(len(names))
         ):
-            raise ValueError(
-                f"its {_KEY!r} entry is malformed: {len(ids)} dataset ids do not stand for the "
-                f"{len(names)} classes"
-            )
+            raise ValueError(f"{len(ids)} dataset ids do not stand for the {len(names)} classes")

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
-from .addresses import TORCHVISION, torchvision_weights
+from .addresses import TORCHVISION, is_address, torchvision_weights
 from .description import CheckpointDescription
-from .weight_files import read_weight_file
+from .weight_files import local_weight_file, read_weight_file
 
 __all__ = ["WeightsFamily", "follow_weights", "weights_family"]
 
@@ -72,13 +72,14 @@ _IMAGENET_NAMES = re.compile(r"(conv1|features|stem\.0|layers|patch_embed)\.")
 
 
 def weights_family(weights: str) -> WeightsFamily | None:
-    """The family of ``MODEL.WEIGHTS``, by its address or by what is in a local file.
+    """The family of ``MODEL.WEIGHTS``, by its address or by what is in the file.
 
     Returns:
-        None for weights that tell nothing, and where there is no such file.
+        None for weights that tell nothing, and where there is no such local file.
 
     Raises:
-        ValueError: a local file is no checkpoint, or torchvision has no such weights.
+        OSError: an address cannot be fetched.
+        ValueError: the file is no checkpoint, or torchvision has no such weights.
     """
     if weights.startswith(TORCHVISION):
         preset = torchvision_weights(weights).transforms()
@@ -87,11 +88,10 @@ def weights_family(weights: str) -> WeightsFamily | None:
     for address, family in _BY_ADDRESS.items():
         if weights.startswith(address):
             return family
-    path = weights.split("?")[0]
-    if not os.path.isfile(path):
+    if not is_address(weights) and not os.path.isfile(weights.split("?")[0]):
         return None
-    checkpoint = read_weight_file(path)
-    description = CheckpointDescription.from_checkpoint(checkpoint)
+    checkpoint = read_weight_file(local_weight_file(weights))
+    description = CheckpointDescription.from_checkpoint(checkpoint, source=weights)
     if description is not None:
         return _family_of_config(description.config)
     is_imagenet = any(_IMAGENET_NAMES.match(name) for name in checkpoint["model"])
@@ -125,6 +125,7 @@ def follow_weights(cfg: CfgNode, chosen: Collection[str]) -> None:
         chosen: keys of the options that were set, see :func:`autoassign.config.set_options`.
 
     Raises:
+        OSError: the weights cannot be fetched.
         ValueError: a chosen option contradicts the weights; see also :func:`weights_family`.
     """
     family = weights_family(cfg.MODEL.WEIGHTS)

@@ -49,7 +49,7 @@ def get_config(config_path: str, trained: bool = False) -> CfgNode:
         return load_config(config_path)
     url = get_checkpoint_url(config_path)
     description = CheckpointDescription.from_checkpoint(
-        read_weight_file(f"autoassign://{config_path}")
+        read_weight_file(f"autoassign://{config_path}"), source=url
     )
     if description is None:
         cfg = load_config(config_path)

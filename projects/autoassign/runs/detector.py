@@ -151,9 +151,15 @@ def _read(
             raise ValueError("give --config-file, --weights or both")
         return load_config(config_file, opts), None
     checkpoint = read_weight_file(weights)
-    description = _description(weights, checkpoint)
+    description = CheckpointDescription.from_checkpoint(checkpoint, source=weights)
     if config_file is None and description is not None:
-        cfg = load_config_text(description.config, opts, source=f"the config in {weights}")
+        # A config that somebody has sent does not choose where files are written.
+        folder = os.path.dirname(weights) if os.path.isfile(weights) else "output"
+        cfg = load_config_text(
+            description.config,
+            ["OUTPUT_DIR", folder or ".", *opts],
+            source=f"the config in {weights}",
+        )
     else:
         config_file = config_file or _config_beside(weights)
         cfg = load_config(config_file, [*opts, "MODEL.WEIGHTS", weights])
@@ -175,13 +181,6 @@ def _config_beside(weights: str) -> str:
     return path
 
 
-def _description(weights: str, checkpoint: dict[str, Any]) -> CheckpointDescription | None:
-    try:
-        return CheckpointDescription.from_checkpoint(checkpoint)
-    except ValueError as error:
-        raise ValueError(f"{weights}: {error}") from error
-
-
 def _build(
     cfg: CfgNode,
     checkpoint: dict[str, Any],
@@ -201,12 +200,7 @@ def _build(
     if cfg.MODEL.POINT_HEAD.NUM_CLASSES == 0:
         cfg.MODEL.POINT_HEAD.NUM_CLASSES = _num_classes(weights, checkpoint["model"])
     cfg.freeze()
-    metadata = class_metadata(
-        cfg,
-        cfg.MODEL.POINT_HEAD.NUM_CLASSES,
-        class_names,
-        description=_description(weights, checkpoint),
-    )
+    description = CheckpointDescription.from_checkpoint(checkpoint, source=weights)
     with explaining_build_errors():
         model = build_model(cfg).eval()
     try:
@@ -214,6 +208,9 @@ def _build(
     except (RuntimeError, ValueError) as error:  # RuntimeError: a tensor that cannot be copied
         strategy = cfg.MODEL.LABEL_ASSIGNMENT.NAME
         raise ValueError(f"{weights} does not fit the config's {strategy}: {error}") from error
+    # After the weights, because it may warn.
+    num_classes = cfg.MODEL.POINT_HEAD.NUM_CLASSES
+    metadata = class_metadata(cfg, num_classes, class_names, description=description)
     return LoadedDetector(cfg, weights, model, metadata)
 
 
