@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from full_disk import file_size_limit
 
-from autoassign.checkpoint import PointCheckpointer, read_weight_file
+from autoassign.checkpoint import PointCheckpointer, read_weight_file, write_weight_file
 
 
 @pytest.fixture
@@ -382,3 +383,15 @@ def test_the_checkpointer_reads_detectron2_pickles(tmp_path):
     write_pickle(tmp_path / "model_final.pkl", {"model": arrays, "__author__": "the zoo"})
     PointCheckpointer(model).load(str(tmp_path / "model_final.pkl"))
     assert all((parameter == 7).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path, suffix):
+    if suffix == ".safetensors":
+        pytest.importorskip("safetensors")
+    path = tmp_path / f"weights{suffix}"
+    path.write_text("old")
+    with file_size_limit(10_000), pytest.raises(OSError, match=rf"{path} cannot be written: ") as e:
+        write_weight_file(path, {"model": {"weight": torch.zeros(100_000)}})
+    assert "\n" not in str(e.value)
+    assert [(x, x.read_text()) for x in tmp_path.iterdir()] == [(path, "old")]

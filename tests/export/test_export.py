@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchvision
 from detectors import CLASS_NAMES, picture
+from full_disk import file_size_limit
 from narrow_model import narrow_cfg, narrow_model
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
@@ -194,6 +195,16 @@ def test_the_comparison_counts_what_differs(folder):
         folder / "model.onnx", detector("MODEL.POINT_HEAD.SCORE_THRESH_TEST", 0.9), cfg, images
     )
     assert other.num_different == same.num_detections - other.num_detections
+
+
+@pytest.mark.parametrize("name", ["onnx", "torchscript"])
+def test_a_full_disk_is_one_sentence(tmp_path, name):
+    cfg = narrow_cfg(*OPTIONS)
+    message = rf"model\.{name} cannot be written: "
+    with file_size_limit(10_000), pytest.raises(OSError, match=message) as error:
+        export_detector(detector(), cfg, CLASS_NAMES, tmp_path, formats=[name])
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

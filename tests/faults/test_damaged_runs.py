@@ -6,9 +6,7 @@ import contextlib
 import json
 import multiprocessing
 import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from full_disk import file_size_limit
 from torch import nn
 from training_runs import CONFIG, SMALL_RUN, metrics, run
 
@@ -219,19 +218,6 @@ def test_a_second_training_in_the_folder(shapes, tmp_path, outcome):
         process.join()
         run(shapes, tmp_path, *UNEVALUATED, "SOLVER.MAX_ITER", 1)
     outcome("one sentence while the first one lives; after its kill it starts")
-
-
-@contextlib.contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """Writing beyond it fails, as on a full disk; files that are small enough go on."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_checkpoint_that_cannot_be_written(interrupted, shapes, outcome):

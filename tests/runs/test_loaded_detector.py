@@ -1,5 +1,6 @@
 """From a weight file to a detector."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -130,7 +131,10 @@ def test_weights_that_do_not_fit_are_an_error_before_a_warning_about_names(
 ):
     config = tmp_path / "other.yaml"
     config.write_text(narrow_cfg(*OPTIONS, "MODEL.FPN.OUT_CHANNELS", 64).dump())
-    with pytest.raises(ValueError, match="do not fit"):
+    with (
+        caplog.at_level(logging.WARNING, "autoassign"),
+        pytest.raises(ValueError, match="do not fit"),
+    ):
         load_detector(str(config), weights)
     assert "are not known" not in caplog.text
 

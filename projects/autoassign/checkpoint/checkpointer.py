@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from ..config import replacing
 from .backbone_weights import check_backbone_coverage, convert_backbone_weights
 from .description import CheckpointDescription
 from .strictness import Strictness, check_fit
-from .weight_files import local_weight_file, read_weight_file
+from .weight_files import local_weight_file, read_weight_file, write_weight_file
 
 __all__ = ["PointCheckpointer", "nonfinite_tensors"]
 
@@ -79,14 +78,7 @@ class PointCheckpointer(DetectionCheckpointer):
                 f"{path} is not written: {len(broken)} tensors are not finite, such as {broken[0]}"
             )
         self.logger.info(f"Saving checkpoint to {path}")
-        try:
-            with replacing(path) as unfinished, unfinished.open("wb") as file:
-                torch.save(data, file)
-        except RuntimeError as error:  # PyTorch's own, which hides that of the file
-            reason = getattr(error.__context__, "strerror", None) or error
-            raise OSError(f"{path} cannot be written: {reason}") from error
-        except OSError as error:
-            raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+        write_weight_file(path, data)
         self.tag_last_checkpoint(f"{name}.pth")
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:

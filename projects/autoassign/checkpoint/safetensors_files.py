@@ -44,7 +44,11 @@ def write_safetensors(path: str | os.PathLike[str], checkpoint: Mapping[str, Any
     model: dict[str, Tensor] = {
         name: torch.as_tensor(tensor).contiguous() for name, tensor in checkpoint["model"].items()
     }
-    _package().torch.save_file(model, path, {"format": "pt", **others})
+    package = _package()
+    try:
+        package.torch.save_file(model, path, {"format": "pt", **others})
+    except package.SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def _package() -> Any:

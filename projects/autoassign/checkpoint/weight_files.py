@@ -105,7 +105,7 @@ def read_weight_file(path: str | os.PathLike[str], *, trust: bool = False) -> di
 
 
 def write_weight_file(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> None:
-    """Write a checkpoint of weights and plain values as .pth or .safetensors.
+    """Write a checkpoint as .pth, or one of weights and plain values as .safetensors.
 
     Raises:
         ValueError: the file has another suffix.
@@ -115,10 +115,14 @@ def write_weight_file(path: str | os.PathLike[str], checkpoint: dict[str, Any]) 
     path = Path(path)
     check_weight_suffix(path)
     with replacing(path) as unfinished:
-        if path.suffix == ".pth":
-            torch.save(checkpoint, unfinished)
-        else:
+        if path.suffix == ".safetensors":
             write_safetensors(unfinished, checkpoint)
+            return
+        try:
+            with unfinished.open("wb") as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:  # PyTorch's own, which hides that of the file
+            raise OSError(getattr(error.__context__, "strerror", None) or error) from error
 
 
 def check_weight_suffix(path: str | os.PathLike[str]) -> None:

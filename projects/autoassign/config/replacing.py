@@ -37,6 +37,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
+    except OSError as error:
+        # A full disk is known to the file object alone, which does not tell its name.
+        if error.filename in (None, str(unfinished)):
+            reason = error.strerror or error
+            raise OSError(f"{path} cannot be written: {reason}") from error
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

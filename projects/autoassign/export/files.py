@@ -76,7 +76,9 @@ def write_torchscript(path: Path, module: DenseModule, metadata: Mapping[str, st
     with replacing(path) as unfinished, _without_warnings(), torch.no_grad():
         traced = torch.jit.trace(module, torch.zeros(_EXAMPLE), check_trace=False)
         files = {"metadata.json": json.dumps(dict(metadata))}
-        torch.jit.save(traced, str(unfinished), _extra_files=files)
+        # A file object, whose errors PyTorch does not hide.
+        with unfinished.open("wb") as file:
+            torch.jit.save(traced, file, _extra_files=files)
 
 
 @contextmanager
