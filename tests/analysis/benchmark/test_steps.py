@@ -4,14 +4,21 @@ import pytest
 import torch
 from narrow_model import narrow_model
 
-from autoassign.analysis.benchmark import count_model, make_batch, time_inference, time_training
+from autoassign.analysis.benchmark import (
+    build_detector,
+    count_model,
+    make_batch,
+    steps,
+    time_inference,
+    time_training,
+)
 
 
 @pytest.mark.parametrize(
     ("measure", "parts"),
     [
-        (time_training, {"backbone", "head", "loss", "backward", "optimizer", "step"}),
-        (time_inference, {"backbone", "head", "loss", "step"}),
+        (time_training, {"data", "backbone", "head", "loss", "backward", "optimizer", "step"}),
+        (time_inference, {"data", "backbone", "head", "loss", "step"}),
     ],
 )
 def test_a_row_for_each_detector_whose_parts_make_the_step(measure, parts):
@@ -28,6 +35,30 @@ def test_a_row_for_each_detector_whose_parts_make_the_step(measure, parts):
     weight = "head.cls_score.weight"
     after = detectors["second"].state_dict()[weight]
     torch.testing.assert_close(after, before[weight], rtol=0, atol=1e-6)
+
+
+@pytest.mark.cuda
+def test_peak_memory_is_that_of_one_detector_at_a_time():
+    large = build_detector("FCOS", device="cuda")  # weights, gradients and momentum: 370 MiB
+    small = narrow_model("MODEL.DEVICE", "cuda")
+    batch = make_batch(1, (128, 160), 3, num_classes=5)
+    [alone] = time_training({"small": small}, batch, rounds=1)
+    *_, beside = time_training({"large": large, "small": small}, batch, rounds=1)
+    assert beside.peak_mb == pytest.approx(alone.peak_mb, rel=0.1)
+
+
+def test_a_detector_holds_its_tensors_gradients_and_momentum():
+    model = narrow_model()
+    weights = sum(x.nbytes for x in model.parameters())
+    trained = sum(x.nbytes for x in model.parameters() if x.requires_grad)
+    buffers = sum(x.nbytes for x in model.buffers())
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9)
+    assert steps._held_bytes(model, optimizer) == weights + buffers
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert steps._held_bytes(model, optimizer) == weights + buffers + 2 * trained
 
 
 def test_parameters_and_flops_of_the_parts_add_up():

@@ -24,12 +24,14 @@ class StepRow:
 
     Attributes:
         name: of the detector.
-        seconds: median of each part of a step: "backbone", "head", "loss" (in inference:
-            decoding and NMS), "backward", "optimizer", and "step", their total.
+        seconds: median of each part of a step: "data" (conversion of the images), "backbone",
+            "head", "loss" (in inference: decoding and NMS), "backward", "optimizer", and "step",
+            their total.
         spread: least and greatest total.
         images_per_second: of the median step.
         ratio: median over the rounds of this detector's step by the first one's.
-        peak_mb: peak memory of the GPU in MiB; None on a CPU, where a process has one peak only.
+        peak_mb: peak memory of the GPU in MiB without what the other detectors hold; None on a
+            CPU, where a process has one peak only.
     """
 
     name: str
@@ -38,6 +40,10 @@ class StepRow:
     images_per_second: float
     ratio: float
     peak_mb: float | None
+
+
+# A training or inference step, and the optimizer of the former.
+_Step = tuple[Callable[["_Clock"], None], torch.optim.Optimizer | None]
 
 
 class _Clock:
@@ -79,7 +85,7 @@ def time_training(
         amp_dtype: the forward pass runs under autocast to this type.
     """
 
-    def prepare(model: nn.Module) -> Callable[[_Clock], None]:
+    def prepare(model: nn.Module) -> _Step:
         model.train()
         parameters = [p for p in model.parameters() if p.requires_grad]
         # So small that weights stay as they are.
@@ -99,7 +105,7 @@ def time_training(
             optimizer.step()
             clock.lap("optimizer")
 
-        return step
+        return step, optimizer
 
     return _alternate(detectors, len(batch), rounds, prepare)
 
@@ -113,7 +119,7 @@ def time_inference(
 ) -> list[StepRow]:
     """Time inference; arguments of :func:`time_training`."""
 
-    def prepare(model: nn.Module) -> Callable[[_Clock], None]:
+    def prepare(model: nn.Module) -> _Step:
         model.eval()
         device = next(model.parameters()).device.type
 
@@ -123,7 +129,7 @@ def time_inference(
                 model(batch)
             clock.lap("loss")
 
-        return step
+        return step, None
 
     return _alternate(detectors, len(batch), rounds, prepare)
 
@@ -132,7 +138,7 @@ def _alternate(
     detectors: Mapping[str, nn.Module],
     num_images: int,
     rounds: int,
-    prepare: Callable[[nn.Module], Callable[[_Clock], None]],
+    prepare: Callable[[nn.Module], _Step],
 ) -> list[StepRow]:
     parts: dict[str, list[dict[str, float]]] = defaultdict(list)
     peaks: dict[str, float] = {}
@@ -140,36 +146,62 @@ def _alternate(
     for number in range(_WARM_UP_ROUNDS + rounds):
         for name, model in detectors.items():
             device = next(model.parameters()).device
+            step, optimizer = steps[name]
+            others = 0
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
-            clock = _Clock(device)
-            handles = [
-                getattr(model, part).register_forward_hook(
-                    lambda *_, clock=clock, part=part: clock.lap(part)
-                )
-                for part in ("backbone", "head")
-            ]
-            clock.start()
-            steps[name](clock)
-            for handle in handles:
-                handle.remove()
+                others = torch.cuda.memory_allocated(device) - _held_bytes(model, optimizer)
+            seconds = _time_parts(model, step, _Clock(device))
             if device.type == "cuda":
-                peaks[name] = torch.cuda.max_memory_allocated(device) / 2**20
+                peaks[name] = (torch.cuda.max_memory_allocated(device) - others) / 2**20
             if number >= _WARM_UP_ROUNDS:
-                parts[name].append({**clock.parts, "step": sum(clock.parts.values())})
+                parts[name].append(seconds)
     first = [row["step"] for row in parts[next(iter(detectors))]]
-    rows = []
-    for name, rounds_of in parts.items():
-        totals = [row["step"] for row in rounds_of]
-        seconds = {part: median(row[part] for row in rounds_of) for part in rounds_of[0]}
-        rows.append(
-            StepRow(
-                name=name,
-                seconds=seconds,
-                spread=(min(totals), max(totals)),
-                images_per_second=num_images / median(totals),
-                ratio=median(a / b for a, b in zip(totals, first, strict=True)),
-                peak_mb=peaks.get(name),
-            )
-        )
-    return rows
+    return [
+        _summarize(name, of_rounds, first, num_images, peaks.get(name))
+        for name, of_rounds in parts.items()
+    ]
+
+
+def _time_parts(
+    model: nn.Module, step: Callable[[_Clock], None], clock: _Clock
+) -> dict[str, float]:
+    """Seconds of each part of one step, and of all of it."""
+    backbone, head = model.get_submodule("backbone"), model.get_submodule("head")
+    handles = [
+        backbone.register_forward_pre_hook(lambda *_: clock.lap("data")),
+        backbone.register_forward_hook(lambda *_: clock.lap("backbone")),
+        head.register_forward_hook(lambda *_: clock.lap("head")),
+    ]
+    clock.start()
+    step(clock)
+    for handle in handles:
+        handle.remove()
+    return {**clock.parts, "step": sum(clock.parts.values())}
+
+
+def _held_bytes(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> int:
+    """Memory of a detector between its steps: its tensors, gradients and momentum."""
+    tensors = [*model.parameters(), *model.buffers()]
+    tensors += [x.grad for x in model.parameters() if x.grad is not None]
+    for state in optimizer.state.values() if optimizer else ():
+        tensors += [x for x in state.values() if isinstance(x, Tensor)]
+    return sum(x.numel() * x.element_size() for x in tensors)
+
+
+def _summarize(
+    name: str,
+    of_rounds: Sequence[dict[str, float]],
+    first: Sequence[float],
+    num_images: int,
+    peak_mb: float | None,
+) -> StepRow:
+    totals = [seconds["step"] for seconds in of_rounds]
+    return StepRow(
+        name=name,
+        seconds={part: median(seconds[part] for seconds in of_rounds) for part in of_rounds[0]},
+        spread=(min(totals), max(totals)),
+        images_per_second=num_images / median(totals),
+        ratio=median(a / b for a, b in zip(totals, first, strict=True)),
+        peak_mb=peak_mb,
+    )

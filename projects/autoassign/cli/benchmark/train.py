@@ -6,7 +6,7 @@
 
 Images are noise with random objects; weights are random. Config options are those of this
 project's detectors; detectron2's are as its model zoo has them. A ratio is the median over the
-rounds of a detector's step by that of the first one. "loss" includes the conversion of images.
+rounds of a detector's step by that of the first one. "data" is the conversion of images.
 """
 
 from __future__ import annotations
