@@ -19,7 +19,7 @@ def test_a_smoke_run_reports_tests_benchmarks_and_trainings(tmp_path):
     report = json.loads((output / "report.json").read_text())
     assert report["tests"]["passed"]
     detectors = [[row["name"] for row in x["rows"]] for x in report["benchmarks"]]
-    assert detectors == [["AutoAssign", "d2-FCOS"]] * 2
+    assert detectors == [["AutoAssign+fast", "d2-FCOS"]] * 2
     assert [x["passed"] for x in report["trainings"]] == [True] * 5
     page = (output / "report.md").read_text()
     assert report["device"] in page.splitlines()[0]

@@ -47,6 +47,31 @@ def test_peak_memory_is_that_of_one_detector_at_a_time():
     assert beside.peak_mb == pytest.approx(alone.peak_mb, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("name", "channels_last"),
+    [("d2-FCOS", False), ("d2-FCOS+fast", True), ("AutoAssign+fast", True)],
+)
+def test_a_detector_of_any_project_takes_the_fast_options(name, channels_last):
+    weight = next(x for x in build_detector(name).head.parameters() if x.dim() == 4)
+    assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ["AutoAssign", "d2-FCOS"])
+def test_fast_detectors_run_under_autocast_on_a_gpu(name):
+    model = build_detector(f"{name}+fast", device="cuda")
+    types = []
+    model.head.register_forward_pre_hook(lambda _, inputs: types.append(inputs[0][0].dtype))
+    [row] = time_training({name: model}, make_batch(1, (128, 160), 3), rounds=1)
+    assert set(types) == {torch.bfloat16}
+    assert row.seconds["step"] > 0
+
+
+def test_an_unknown_detector_is_an_error_with_the_known_names():
+    with pytest.raises(ValueError, match=r"no detector 'FCOS\+slow'; it may be one of: .*d2-FCOS"):
+        build_detector("FCOS+slow")
+
+
 def test_a_detector_holds_its_tensors_gradients_and_momentum():
     model = narrow_model()
     weights = sum(x.nbytes for x in model.parameters())

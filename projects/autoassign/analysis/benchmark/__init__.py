@@ -1,6 +1,6 @@
 """Measurements behind ``autoassign benchmark``."""
 
-from .contenders import build_detector, make_batch
+from .contenders import build_detector, fast_options, make_batch
 from .evaluation import EvaluationRow, measure_evaluation
 from .loading import LoadingRow, measure_loading, time_model
 from .loss import LossCase, LossRow, loss_of, measure_loss, strategy_names
@@ -16,6 +16,7 @@ __all__ = [
     "StepRow",
     "build_detector",
     "count_model",
+    "fast_options",
     "loss_of",
     "make_batch",
     "measure_evaluation",

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from detectron2 import model_zoo
-from detectron2.config import get_cfg, instantiate
+from detectron2.config import instantiate
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from ...config import LABEL_ASSIGNMENT_REGISTRY, add_autoassign_config, get_config_file
+from ...config import LABEL_ASSIGNMENT_REGISTRY, flatten_options, get_config_file, load_config
 from .inputs import make_objects
 
-__all__ = ["DETECTRON2", "build_detector", "make_batch"]
+__all__ = ["DETECTRON2", "build_detector", "fast_options", "make_batch"]
 
 # detectron2's own detectors of one stage: name -> its config.
 DETECTRON2 = {
     "d2-FCOS": "COCO-Detection/fcos_R_50_FPN_1x.py",
     "d2-RetinaNet": "COCO-Detection/retinanet_R_50_FPN_1x.py",
 }
+_FAST = "+fast"
 
 
 def build_detector(name: str, opts: Sequence[str] = (), device: str = "cpu") -> nn.Module:
     """An R-50-FPN detector with random weights, as its 1x recipe has it.
 
+    With mixed precision in its config, it runs under autocast; as in training, on a GPU only.
+
     Args:
-        name: a registered label assignment, or a key of :data:`DETECTRON2`.
+        name: a registered label assignment or a key of :data:`DETECTRON2`; with "+fast" behind it,
+            :func:`fast_options` are added to its config.
         opts: KEY VALUE pairs that override the config of a label assignment.
         device: where it is built.
 
@@ -35,17 +42,34 @@ def build_detector(name: str, opts: Sequence[str] = (), device: str = "cpu") -> 
         ValueError: there is no such detector, or an option is wrong.
     """
     known = [key for key, _ in LABEL_ASSIGNMENT_REGISTRY] + list(DETECTRON2)
-    if name not in known:
-        raise ValueError(f"there is no detector {name!r}; it may be one of: {', '.join(known)}")
+    detector = name.removesuffix(_FAST)
+    if detector not in known:
+        raise ValueError(
+            f"there is no detector {name!r}; it may be one of: {', '.join(known)}, "
+            f"also with {_FAST} behind it"
+        )
+    fast = fast_options() if name.endswith(_FAST) else []
     torch.manual_seed(0)
-    if name in DETECTRON2:
-        return instantiate(model_zoo.get_config(DETECTRON2[name]).model).to(device)
-    cfg = get_cfg()
-    add_autoassign_config(cfg)
-    cfg.merge_from_file(get_config_file(f"COCO-Detection/{name.lower()}_R_50_FPN_1x.yaml"))
-    cfg.merge_from_list(list(opts))
-    cfg.MODEL.DEVICE = device
-    return build_model(cfg)
+    if detector in DETECTRON2:
+        cfg = load_config(opts=fast)
+        model = instantiate(model_zoo.get_config(DETECTRON2[detector]).model).to(device)
+        if cfg.MODEL.CHANNELS_LAST:
+            # Convolutions follow the format of their weights.
+            model.to(memory_format=torch.channels_last)
+    else:
+        recipe = f"COCO-Detection/{detector.lower()}_R_50_FPN_1x.yaml"
+        cfg = load_config(recipe, [*fast, *opts])
+        cfg.MODEL.DEVICE = device
+        model = build_model(cfg)
+    if cfg.SOLVER.AMP.ENABLED and device.startswith("cuda"):
+        model.forward = torch.autocast("cuda", getattr(torch, cfg.SOLVER.AMP.DTYPE))(model.forward)
+    return model
+
+
+def fast_options() -> list[Any]:
+    """The options of ``recipes/fast.yaml``: KEY, VALUE, KEY, VALUE, ..."""
+    recipe = yaml.safe_load(Path(get_config_file("recipes/fast.yaml")).read_text())
+    return [x for pair in flatten_options(recipe).items() for x in pair]
 
 
 def make_batch(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import median
 
@@ -70,11 +69,7 @@ class _Clock:
 
 
 def time_training(
-    detectors: Mapping[str, nn.Module],
-    batch: Sequence[dict],
-    *,
-    rounds: int = 5,
-    amp_dtype: torch.dtype | None = None,
+    detectors: Mapping[str, nn.Module], batch: Sequence[dict], *, rounds: int = 5
 ) -> list[StepRow]:
     """Time training steps with SGD.
 
@@ -82,7 +77,6 @@ def time_training(
         detectors: on one device; each with a ``backbone`` and a ``head``.
         batch: what each step trains on.
         rounds: steps of each detector; they alternate.
-        amp_dtype: the forward pass runs under autocast to this type.
     """
 
     def prepare(model: nn.Module) -> _Step:
@@ -90,14 +84,12 @@ def time_training(
         parameters = [p for p in model.parameters() if p.requires_grad]
         # So small that weights stay as they are.
         optimizer = torch.optim.SGD(parameters, lr=1e-9, momentum=0.9)
-        device = parameters[0].device.type
 
         def step(clock: _Clock) -> None:
-            context = torch.autocast(device, amp_dtype) if amp_dtype else nullcontext()
             # detectron2's detectors log to it.
-            with EventStorage(), context:
+            with EventStorage():
                 losses: dict[str, Tensor] = model(batch)
-                total = torch.stack(list(losses.values())).sum()
+                total = torch.stack([loss.float() for loss in losses.values()]).sum()
             clock.lap("loss")
             optimizer.zero_grad()
             total.backward()
@@ -111,21 +103,15 @@ def time_training(
 
 
 def time_inference(
-    detectors: Mapping[str, nn.Module],
-    batch: Sequence[dict],
-    *,
-    rounds: int = 5,
-    amp_dtype: torch.dtype | None = None,
+    detectors: Mapping[str, nn.Module], batch: Sequence[dict], *, rounds: int = 5
 ) -> list[StepRow]:
     """Time inference; arguments of :func:`time_training`."""
 
     def prepare(model: nn.Module) -> _Step:
         model.eval()
-        device = next(model.parameters()).device.type
 
         def step(clock: _Clock) -> None:
-            context = torch.autocast(device, amp_dtype) if amp_dtype else nullcontext()
-            with torch.no_grad(), context:
+            with torch.no_grad():
                 model(batch)
             clock.lap("loss")
 

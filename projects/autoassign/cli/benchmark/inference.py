@@ -1,7 +1,7 @@
 """Measure inference of R-50-FPN detectors, alternating in one run.
 
     autoassign benchmark inference
-    autoassign benchmark inference --detectors AutoAssign d2-RetinaNet --batch-size 1 --amp float16
+    autoassign benchmark inference --detectors d2-RetinaNet AutoAssign AutoAssign+fast
 
 See ``autoassign benchmark train --help``; "loss" is decoding and NMS here.
 """

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=_DEFAULT,
         metavar="NAME",
-        help="label assignments, and d2-FCOS and d2-RetinaNet of detectron2 "
+        help="label assignments, and d2-FCOS and d2-RetinaNet of detectron2; with +fast behind it, "
+        "as in AutoAssign+fast, under the options of configs/recipes/fast.yaml "
         f"(default: {' '.join(_DEFAULT)})",
     )
     positive = number_type(int, 1)
@@ -43,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="default 5")
     parser.add_argument("--device", default="", help="default: cuda if available, else cpu")
-    parser.add_argument("--amp", choices=["bfloat16", "float16"], help="autocast to this type")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     add_options_argument(parser)
 
@@ -69,9 +69,8 @@ def run_benchmark(args: argparse.Namespace, *, training: bool) -> None:
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     detectors = {name: build_detector(name, args.opts, device) for name in args.detectors}
     batch = make_batch(args.batch_size, tuple(args.size), args.objects)
-    amp_dtype = getattr(torch, args.amp) if args.amp else None
     measure = time_training if training else time_inference
-    rows = measure(detectors, batch, rounds=args.rounds, amp_dtype=amp_dtype)
+    rows = measure(detectors, batch, rounds=args.rounds)
     _print(rows)
     if args.json:
         name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
@@ -81,10 +80,9 @@ def run_benchmark(args: argparse.Namespace, *, training: bool) -> None:
 
 def _print(rows: Sequence[StepRow]) -> None:
     parts = list(rows[0].seconds)
-    print(
-        "detector      " + "".join(f"{part:>11}" for part in parts) + "   images/s  ratio  peak MB"
-    )
+    header = "".join(f"{part:>11}" for part in parts)
+    print(f"{'detector':18}{header}   images/s  ratio  peak MB")
     for row in rows:
         times = "".join(f"{1e3 * row.seconds[part]:8.1f} ms" for part in parts)
         peak = "-" if row.peak_mb is None else f"{row.peak_mb:.0f}"
-        print(f"{row.name:14}{times}   {row.images_per_second:8.2f}  {row.ratio:5.2f}  {peak:>7}")
+        print(f"{row.name:18}{times}   {row.images_per_second:8.2f}  {row.ratio:5.2f}  {peak:>7}")

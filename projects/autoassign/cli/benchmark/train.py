@@ -1,12 +1,14 @@
 """Measure training steps of R-50-FPN detectors, alternating in one run.
 
     autoassign benchmark train
-    autoassign benchmark train --detectors AutoAssign d2-FCOS --batch-size 16 --amp bfloat16
+    autoassign benchmark train --detectors d2-FCOS d2-FCOS+fast AutoAssign AutoAssign+fast
     autoassign benchmark train --json rows.json MODEL.CHANNELS_LAST True
 
 Images are noise with random objects; weights are random. Config options are those of this
-project's detectors; detectron2's are as its model zoo has them. A ratio is the median over the
-rounds of a detector's step by that of the first one. "data" is the conversion of images.
+project's detectors; detectron2's are as its model zoo has them. "+fast" behind a name of either
+adds the options of configs/recipes/fast.yaml; mixed precision is for GPUs only. A ratio is the
+median over the rounds of a detector's step by that of the first one. "data" is the conversion of
+images.
 """
 
 from __future__ import annotations
