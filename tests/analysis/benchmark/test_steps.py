@@ -67,6 +67,20 @@ def test_fast_detectors_run_under_autocast_on_a_gpu(name):
     assert row.seconds["step"] > 0
 
 
+def test_detectors_that_run_out_of_memory_leave_the_others_their_rows():
+    def run_out(*_):
+        raise torch.cuda.OutOfMemoryError
+
+    detectors = {name: narrow_model() for name in ("first", "second", "third")}
+    batch = make_batch(1, (128, 160), 3, num_classes=5)
+    detectors["first"].head.register_forward_hook(run_out)
+    rows = time_training(detectors, batch, rounds=1)
+    assert [row.name for row in rows] == ["second", "third"]
+    assert rows[0].ratio == 1
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        time_training({"first": detectors["first"]}, batch, rounds=1)
+
+
 def test_an_unknown_detector_is_an_error_with_the_known_names():
     with pytest.raises(ValueError, match=r"no detector 'FCOS\+slow'; it may be one of: .*d2-FCOS"):
         build_detector("FCOS+slow")

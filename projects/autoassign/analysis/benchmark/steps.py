@@ -28,7 +28,7 @@ class StepRow:
             their total.
         spread: least and greatest total.
         images_per_second: of the median step.
-        ratio: median over the rounds of this detector's step by the first one's.
+        ratio: median over the rounds of this detector's step by that of the first row.
         peak_mb: peak memory of the GPU in MiB without what the other detectors hold; None on a
             CPU, where a process has one peak only.
     """
@@ -77,6 +77,12 @@ def time_training(
         detectors: on one device; each with a ``backbone`` and a ``head``.
         batch: what each step trains on.
         rounds: steps of each detector; they alternate.
+
+    Returns:
+        A row for each detector, except those that have run out of the GPU's memory.
+
+    Raises:
+        torch.cuda.OutOfMemoryError: all of them have.
     """
 
     def prepare(model: nn.Module) -> _Step:
@@ -105,7 +111,7 @@ def time_training(
 def time_inference(
     detectors: Mapping[str, nn.Module], batch: Sequence[dict], *, rounds: int = 5
 ) -> list[StepRow]:
-    """Time inference; arguments of :func:`time_training`."""
+    """Time inference; see :func:`time_training`."""
 
     def prepare(model: nn.Module) -> _Step:
         model.eval()
@@ -130,19 +136,27 @@ def _alternate(
     peaks: dict[str, float] = {}
     steps = {name: prepare(model) for name, model in detectors.items()}
     for number in range(_WARM_UP_ROUNDS + rounds):
-        for name, model in detectors.items():
+        for name in list(steps):
+            model, (step, optimizer) = detectors[name], steps[name]
             device = next(model.parameters()).device
-            step, optimizer = steps[name]
             others = 0
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
                 others = torch.cuda.memory_allocated(device) - _held_bytes(model, optimizer)
-            seconds = _time_parts(model, step, _Clock(device))
+            try:
+                seconds = _time_parts(model, step, _Clock(device))
+            except torch.cuda.OutOfMemoryError:
+                del steps[name]
+                parts.pop(name, None)
+                model.zero_grad()
+                if not steps:
+                    raise
+                continue
             if device.type == "cuda":
                 peaks[name] = (torch.cuda.max_memory_allocated(device) - others) / 2**20
             if number >= _WARM_UP_ROUNDS:
                 parts[name].append(seconds)
-    first = [row["step"] for row in parts[next(iter(detectors))]]
+    first = [seconds["step"] for seconds in next(iter(parts.values()))]
     return [
         _summarize(name, of_rounds, first, num_images, peaks.get(name))
         for name, of_rounds in parts.items()
@@ -159,10 +173,12 @@ def _time_parts(
         backbone.register_forward_hook(lambda *_: clock.lap("backbone")),
         head.register_forward_hook(lambda *_: clock.lap("head")),
     ]
-    clock.start()
-    step(clock)
-    for handle in handles:
-        handle.remove()
+    try:
+        clock.start()
+        step(clock)
+    finally:
+        for handle in handles:
+            handle.remove()
     return {**clock.parts, "step": sum(clock.parts.values())}
 
 

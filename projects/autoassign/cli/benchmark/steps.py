@@ -72,9 +72,17 @@ def run_benchmark(args: argparse.Namespace, *, training: bool) -> None:
     measure = time_training if training else time_inference
     rows = measure(detectors, batch, rounds=args.rounds)
     _print(rows)
+    out_of_memory = [name for name in detectors if name not in {row.name for row in rows}]
+    for name in out_of_memory:
+        print(f"{name:18}out of memory")
     if args.json:
         name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
-        content = {"device": name, "torch": torch.__version__, "rows": [asdict(x) for x in rows]}
+        content = {
+            "device": name,
+            "torch": torch.__version__,
+            "rows": [asdict(row) for row in rows],
+            "out_of_memory": out_of_memory,
+        }
         args.json.write_text(json.dumps(content, indent=2) + "\n")
 
 
