@@ -11,11 +11,14 @@ report.md; the exit status is 1 if anything fails.
 """
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -23,6 +26,7 @@ import torch
 
 from autoassign.analysis.benchmark import fast_options
 from autoassign.cli import main as autoassign
+from autoassign.config import replacing
 from autoassign.data.shapes import generate_shapes
 from autoassign.runs import TrainedRun
 
@@ -47,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not (args.smoke or torch.cuda.is_available()):
         parser.error("there is no GPU; --smoke runs everything on the CPU")
+    if args.output.exists():
+        parser.error(f"--output {args.output} exists; name a new folder")
     args.output.mkdir(parents=True)
 
     start = time.monotonic()
@@ -55,15 +61,28 @@ def main(argv: list[str] | None = None) -> int:
         "torch": torch.__version__,
         "smoke": args.smoke,
         "tests": run_tests(args.smoke),
-        "benchmarks": list(benchmarks(args.output, args.smoke)),
-        "trainings": list(trainings(args.output, args.weights, args.smoke)),
+        "benchmarks": [],
+        "trainings": [],
     }
-    report["seconds"] = time.monotonic() - start
-    (args.output / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    (args.output / "report.md").write_text(markdown(report))
+    parts = chain(
+        benchmarks(args.output, args.smoke), trainings(args.output, args.weights, args.smoke)
+    )
+    # Written after each part: what ends the program loses nothing that was measured.
+    write_report(args.output, report, start)
+    for kind, result in parts:
+        report[kind].append(result)
+        write_report(args.output, report, start)
     print(markdown(report))
-    parts = [report["tests"], *report["benchmarks"], *report["trainings"]]
-    return 0 if all(part["passed"] for part in parts) else 1
+    results = [report["tests"], *report["benchmarks"], *report["trainings"]]
+    return 0 if all(result["passed"] for result in results) else 1
+
+
+def write_report(output: Path, report: dict, start: float) -> None:
+    """Write report.json and report.md of what has been done since ``start``."""
+    report["seconds"] = time.monotonic() - start
+    for name, text in {"json": json.dumps(report, indent=2) + "\n", "md": markdown(report)}.items():
+        with replacing(output / f"report.{name}") as file:
+            file.write_text(text, encoding="utf-8")
 
 
 def run_tests(smoke: bool) -> dict:
@@ -71,15 +90,17 @@ def run_tests(smoke: bool) -> dict:
     chosen = ["tests/modeling/test_pairs.py"] if smoke else ["-m", "cuda"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    print(result.stdout)
+    print(result.stdout, result.stderr, sep="\n")
+    # Without pytest there is a line on stderr only.
+    lines = (result.stdout.strip() or result.stderr.strip() or "no output").splitlines()
     return {
         "passed": result.returncode == 0,
-        "summary": result.stdout.strip().splitlines()[-1],
-        "failed": [x for x in result.stdout.splitlines() if x.startswith(("FAILED", "ERROR"))],
+        "summary": lines[-1],
+        "failed": [line for line in lines if line.startswith(("FAILED", "ERROR"))],
     }
 
 
-def benchmarks(output: Path, smoke: bool) -> Iterator[dict]:
+def benchmarks(output: Path, smoke: bool) -> Iterator[tuple[str, dict]]:
     """Rows of ``autoassign benchmark train`` and ``inference``, by the command that made them."""
     commands = [
         [verb, "--batch-size", size, "--detectors", *names.split()]
@@ -91,17 +112,17 @@ def benchmarks(output: Path, smoke: bool) -> Iterator[dict]:
         commands = [[verb, *tiny, "--detectors", *SMOKE] for verb in BENCHMARKS]
     for number, command in enumerate(commands):
         file = output / f"benchmark_{number}.json"
-        print("autoassign benchmark", *command, flush=True)
-        row = {"command": f"autoassign benchmark {' '.join(command)}", "passed": False}
-        try:
-            autoassign(["benchmark", command[0], "--json", str(file), *command[1:]])
-        except (SystemExit, RuntimeError) as error:  # such as too little memory
-            yield {**row, "error": one_line(error)}
+        error = run_verb("benchmark", command[0], "--json", str(file), *command[1:])
+        row = {"command": f"autoassign benchmark {' '.join(command)}", "passed": not error}
+        if error:
+            yield "benchmarks", {**row, "error": error}
             continue
-        yield {**row, "passed": True, "rows": json.loads(file.read_text())["rows"]}
+        content = json.loads(file.read_text())
+        row["passed"] = not content["out_of_memory"]
+        yield "benchmarks", {**row, **{key: content[key] for key in ("rows", "out_of_memory")}}
 
 
-def trainings(output: Path, weights: Path | None, smoke: bool) -> Iterator[dict]:
+def trainings(output: Path, weights: Path | None, smoke: bool) -> Iterator[tuple[str, dict]]:
     """AP and time of an iteration of every strategy, and of the first with the fast options."""
     num_train, num_val, iterations = (4, 2, 5) if smoke else (400, 100, 200)
     shapes = generate_shapes(output / "shapes", num_train=num_train, num_val=num_val)
@@ -109,21 +130,34 @@ def trainings(output: Path, weights: Path | None, smoke: bool) -> Iterator[dict]
     cases = [(name, []) for name in STRATEGIES] + [(STRATEGIES[0], fast)]
     for number, (name, options) in enumerate(cases):
         folder = output / f"training_{number}_{name}"
-        options = [*training_options(weights, iterations), *options]
         config = "COCO-Detection/{}_R_50_FPN_1x.yaml" if weights else "quickstart/{}_shapes.yaml"
         words = ["--config-file", config.format(name.lower()), "OUTPUT_DIR", str(folder)]
-        words += ["DATASETS.CUSTOM.ROOT", str(shapes), *options]
-        print("autoassign train", *words, flush=True)
-        row = {"name": name, "options": " ".join(cases[number][1]), "passed": False}
-        try:
-            autoassign(["train", *words])
-        except (SystemExit, RuntimeError) as error:
-            yield {**row, "error": one_line(error)}
+        words += ["DATASETS.CUSTOM.ROOT", str(shapes), *training_options(weights, iterations)]
+        error = run_verb("train", *words, *options)
+        row = {"name": name, "options": " ".join(options), "passed": not error}
+        if error:
+            yield "trainings", {**row, "error": error}
             continue
         run = TrainedRun.read(folder)
         *_, metrics = run.evaluations.values()
         times = [x["time"] for x in run.metrics.rows if "time" in x]
-        yield {**row, "passed": True, "AP": metrics["AP"], "seconds": median(times)}
+        yield "trainings", {**row, "AP": metrics["AP"], "seconds": median(times)}
+
+
+def run_verb(*words: str) -> str:
+    """Run a verb of ``autoassign``; returns what has gone wrong in a line, or ""."""
+    print("autoassign", *words, flush=True)
+    gc.collect()  # the detectors of the verb before
+    try:
+        autoassign(words)
+    except (Exception, SystemExit) as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        traceback.print_exc()
+        # A verb ends with its exit status; the error is the cause.
+        cause = error.__cause__ if isinstance(error, SystemExit) else None
+        return one_line(cause or error)
+    return ""
 
 
 def training_options(weights: Path | None, iterations: int) -> list[str]:
@@ -162,7 +196,7 @@ def markdown(report: dict) -> str:
         *(f"* {line}" for line in report["tests"]["failed"]),
     ]
     for benchmark in report["benchmarks"]:
-        if not benchmark["passed"]:
+        if "error" in benchmark:
             lines += ["", f"`{benchmark['command']}`: {benchmark['error']}"]
             continue
         parts = list(benchmark["rows"][0]["seconds"])
@@ -173,6 +207,8 @@ def markdown(report: dict) -> str:
             times = [f"{1e3 * row['seconds'][part]:.1f}" for part in parts]
             cells = [row["name"], *times, f"{row['images_per_second']:.1f}", f"{row['ratio']:.2f}"]
             lines.append(f"| {' | '.join([*cells, peak])} |")
+        if benchmark["out_of_memory"]:
+            lines += ["", f"Out of memory: {', '.join(benchmark['out_of_memory'])}"]
     lines += ["", *table_head(["training", "options", "AP", "ms an iteration"])]
     for row in report["trainings"]:
         result = f"{row['AP']:.1f} | {1e3 * row['seconds']:.0f}" if row["passed"] else row["error"]
@@ -181,8 +217,8 @@ def markdown(report: dict) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of what an error says."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The type of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def table_head(names: list[str]) -> list[str]:
