@@ -121,10 +121,20 @@ def test_a_lazy_config_is_trained_resumed_and_evaluated_by_the_same_command(
     with pytest.raises(SystemExit, match="2"):
         run("train.max_iter=1")
     assert "holds a training already" in capsys.readouterr().err
+    config = (tmp_path / "config.yaml").read_bytes()
+    with pytest.raises(SystemExit, match="2"):
+        run("train.max_iter=2", "model.backbone.out_channels=32", "--resume")
+    assert (tmp_path / "config.yaml").read_bytes() == config
+    with (tmp_path / "metrics.json").open("a") as file:
+        file.write('{"iteration": 7, "lo')  # as a kill leaves it
     (tmp_path / "last_checkpoint").write_text("../elsewhere.pth")
+    capsys.readouterr()
     run("train.max_iter=2", "--resume")
     trained = [row["iteration"] for row in metrics(tmp_path) if "total_loss" in row]
     assert sorted(set(trained)) == [0, 1]
+    out = capsys.readouterr().out
+    assert "iteration 2/2  total_loss" in out
+    assert "evaluation after 2 iterations" in out
     config = (tmp_path / "config.yaml").read_bytes()
     with process_state_kept():
         command = ["eval", *lazily(shapes, tmp_path)[1:]]

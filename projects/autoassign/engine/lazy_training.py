@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
 import os
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, LazyConfig, get_cfg, instantiate
 from detectron2.data import MetadataCatalog
-from detectron2.engine import create_ddp_model, default_setup, default_writers, hooks
+from detectron2.engine import create_ddp_model, default_writers, hooks
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from torch import nn
@@ -22,10 +25,12 @@ from torch import nn
 from ..checkpoint import PointCheckpointer, Strictness, find_checkpoint
 from ..config import add_autoassign_config, find_config
 from ..data import register_custom_datasets
-from .console import printing_to_log, show_evaluation
+from ..runs import repair_metrics
+from .console import ProgressReport, printing_to_log, set_up_logging, show_evaluation
 from .hooks import AveragedWeights
 from .optimizer import clip_full_model
 from .output_dir import prepare_output_dir
+from .setup import log_run
 from .train_step import FiniteAMPTrainer, FiniteTrainer
 
 __all__ = ["train_lazily"]
@@ -62,7 +67,7 @@ def train_lazily(args: argparse.Namespace) -> dict[str, Any] | None:
     if cfg.train.device.startswith("cuda") and not torch.cuda.is_available():
         cfg.train.device, cfg.train.amp.enabled = "cpu", False
     _prepare_output_dir(cfg.train, args)
-    default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_file}))
+    _set_up(cfg, args, config_file)
     if "custom" in cfg:
         _use_custom_dataset(cfg)
     model = _instantiate(cfg, "model").to(cfg.train.device)
@@ -96,11 +101,19 @@ def _override(cfg: DictConfig, opts: Sequence[str]) -> None:
 
 
 def _prepare_output_dir(options: DictConfig, args: argparse.Namespace) -> None:
-    # Before default_setup, which writes config.yaml there.
     if args.eval_only:
         options.output_dir = os.path.join(options.output_dir, "evaluation")
         return
     prepare_output_dir(options.output_dir, resume=args.resume)
+
+
+def _set_up(cfg: DictConfig, args: argparse.Namespace, config_file: str) -> None:
+    # detectron2's default_setup overwrites config.yaml before anything is checked.
+    set_up_logging(cfg.train.output_dir)
+    log_run(args, config_file, Path(config_file).read_text(encoding="utf-8"))
+    seed = cfg.train.get("seed", -1)
+    seed_all_rng(None if seed < 0 else seed + comm.get_rank())
+    torch.backends.cudnn.benchmark = cfg.train.get("cudnn_benchmark", False) and not args.eval_only
 
 
 def _use_custom_dataset(cfg: DictConfig) -> None:
@@ -129,7 +142,8 @@ def _instantiate(cfg: DictConfig, section: str) -> Any:
 
 def _train(cfg: DictConfig, model: nn.Module, *, resume: bool) -> None:
     options = cfg.train
-    logger.info(f"Model:\n{model}")
+    logger.debug(f"Model:\n{model}")
+    config = copy.deepcopy(cfg)  # a model cannot be written to config.yaml
     cfg.optimizer.params.model = model
     optimizer = _instantiate(cfg, "optimizer")
     if options.get("clip_gradient_norm"):
@@ -150,14 +164,24 @@ def _train(cfg: DictConfig, model: nn.Module, *, resume: bool) -> None:
         trainer=weakref.proxy(trainer),
     )
     is_main = comm.is_main_process()
+    if is_main:
+        repair_metrics(os.path.join(options.output_dir, "metrics.json"))
     writers = default_writers(options.output_dir, options.max_iter) if is_main else []
+
+    def evaluate() -> dict[str, Any]:
+        results = _evaluate(cfg, evaluated)
+        if is_main:
+            show_evaluation(min(trainer.iter + 1, options.max_iter), results)
+        return results
+
     trainer.register_hooks(
         [
             average,
             hooks.IterationTimer(),
             hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+            ProgressReport() if is_main else None,
             hooks.PeriodicCheckpointer(checkpointer, **options.checkpointer) if is_main else None,
-            hooks.EvalHook(options.eval_period, lambda: _evaluate(cfg, evaluated)),
+            hooks.EvalHook(options.eval_period, evaluate),
             hooks.PeriodicWriter(writers, period=options.log_period),
         ]
     )
@@ -166,6 +190,8 @@ def _train(cfg: DictConfig, model: nn.Module, *, resume: bool) -> None:
         checkpointer.load(options.init_checkpoint, checkpointables=[])
     else:
         checkpointer.load(checkpoint)
+    if is_main:
+        LazyConfig.save(config, os.path.join(options.output_dir, "config.yaml"))
     trainer.train(0 if checkpoint is None else trainer.iter + 1, options.max_iter)
 
 

@@ -29,7 +29,7 @@ from .output_dir import prepare_output_dir
 from .resuming import seed_of
 from .schedule import scale_to_batch_size
 
-__all__ = ["setup_config"]
+__all__ = ["log_run", "setup_config"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     if cfg.DATASETS.TEST:
         best_metric(cfg)  # raises where there is no such metric
     cfg.freeze()
-    _log_run(cfg, args, config_file)
+    log_run(args, config_file, cfg.dump())
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     return cfg
@@ -104,13 +104,19 @@ def _prepare_training(cfg: CfgNode, resume: bool) -> None:
         cfg.SEED = comm.shared_random_seed() if seed is None else seed
 
 
-def _log_run(cfg: CfgNode, args: argparse.Namespace, config_file: str) -> None:
-    """Log what detectron2's default_setup logs, to log.txt alone."""
+def log_run(args: argparse.Namespace, config_file: str, config: str) -> None:
+    """Log what detectron2's default_setup logs, to log.txt alone.
+
+    Args:
+        args: of the command line.
+        config_file: the config file.
+        config: the config as text.
+    """
     logger.debug(f"Worker {comm.get_rank()} of {comm.get_world_size()}")
     logger.debug(f"Command line arguments: {args}")
     logger.debug(f"Config file: {config_file}")
     logger.debug(f"Environment:\n{collect_env_info()}")
-    logger.debug(f"Config:\n{cfg.dump()}")
+    logger.debug(f"Config:\n{config}")
 
 
 def _load_config(args: argparse.Namespace, config_file: str) -> CfgNode:
