@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from detectron2.utils.events import EventStorage
 from narrow_model import narrow_model
 
 from autoassign.analysis.benchmark import (
@@ -54,6 +55,19 @@ def test_peak_memory_is_that_of_one_detector_at_a_time():
 def test_a_detector_of_any_project_takes_the_fast_options(name, channels_last):
     weight = next(x for x in build_detector(name).head.parameters() if x.dim() == 4)
     assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
+@pytest.mark.parametrize("name", ["d2-FCOS", "d2-RetinaNet"])
+def test_detectron2s_detectors_train_under_autocast(name):
+    model = build_detector(f"{name}+fast")
+    model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)
+    seen = []
+    model.head.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[0]))
+    with EventStorage():
+        losses = model(make_batch(1, (128, 160), 3))
+    assert all(x.dtype == torch.bfloat16 for x in seen)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
 
 
 @pytest.mark.cuda

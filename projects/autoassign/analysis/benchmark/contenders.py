@@ -12,7 +12,7 @@ from detectron2 import model_zoo
 from detectron2.config import instantiate
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
-from torch import nn
+from torch import Tensor, nn
 
 from ...config import LABEL_ASSIGNMENT_REGISTRY, flatten_options, get_config_file, load_config
 from .inputs import make_objects
@@ -54,8 +54,10 @@ def build_detector(name: str, opts: Sequence[str] = (), device: str = "cpu") -> 
         cfg = load_config(opts=fast)
         model = instantiate(model_zoo.get_config(DETECTRON2[detector]).model).to(device)
         if cfg.MODEL.CHANNELS_LAST:
-            # Convolutions follow the format of their weights.
             model.to(memory_format=torch.channels_last)
+            model.backbone.register_forward_pre_hook(_to_channels_last)
+        # Its FCOS cannot compute the loss in another precision; this project's do not either.
+        model.head.register_forward_hook(_to_float32)
     else:
         recipe = f"COCO-Detection/{detector.lower()}_R_50_FPN_1x.yaml"
         cfg = load_config(recipe, [*fast, *opts])
@@ -64,6 +66,16 @@ def build_detector(name: str, opts: Sequence[str] = (), device: str = "cpu") -> 
     if cfg.SOLVER.AMP.ENABLED and device.startswith("cuda"):
         model.forward = torch.autocast("cuda", getattr(torch, cfg.SOLVER.AMP.DTYPE))(model.forward)
     return model
+
+
+def _to_channels_last(_module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return inputs[0].contiguous(memory_format=torch.channels_last)
+
+
+def _to_float32(
+    _module: nn.Module, _inputs: Any, outputs: Sequence[Sequence[Tensor]]
+) -> list[list[Tensor]]:
+    return [[x.float() for x in levels] for levels in outputs]
 
 
 def fast_options() -> list[Any]:
