@@ -385,6 +385,20 @@ def test_the_checkpointer_reads_detectron2_pickles(tmp_path):
     assert all((parameter == 7).all() for parameter in model.parameters())
 
 
+def test_shared_lists_of_a_pickle_are_read_once(tmp_path):
+    array = np.ones(2)
+    shared: list = [array, (array, array)]
+    for _ in range(40):
+        shared = [shared, (shared, shared)]
+    write_pickle(tmp_path / "weights.pkl", {"model": {"w": array}, "shared": shared})
+    first, (second, third) = read_weight_file(tmp_path / "weights.pkl")["shared"]
+    assert first is second is third
+    while isinstance(first[0], list):
+        first = first[0]
+    assert isinstance(first[0], np.ndarray)
+    assert isinstance(first[1][1], np.ndarray)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path, suffix):
     if suffix == ".safetensors":

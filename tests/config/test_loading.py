@@ -70,7 +70,7 @@ def test_a_text_cannot_run_code_or_read_files(tmp_path):
         ("_BASE_: [mine.yaml]\n", "form a cycle"),
         ("A: " + "[" * 1000 + "]" * 1000, "nested too deeply"),
         ("A: " + "{B: " * 1000 + "}" * 1000, "nested too deeply"),
-        ("MODEL: &m {RESNETS: *m}", "nested too deeply"),
+        ("MODEL: &m {RESNETS: *m}", "an alias stands for a mapping"),
         ("SEED: 1\n : [", r"it is not plain YAML: .*line 2"),
         ("SEED: null\n", "SEED is None; it must be of type int"),
         ("SEED: 1.5\n", "SEED is 1.5; it must be of type int"),
@@ -90,6 +90,37 @@ def test_a_file_that_is_no_config_is_named(file, content, message):
     file.write_text(content)
     with pytest.raises(ValueError, match=f"(?s)mine.yaml: .*{message}"):
         load_config(str(file))
+
+
+BOMB = "x0: &x0 {a: 1}\n" + "".join(
+    f"x{i}: &x{i} {{a: *x{i - 1}, b: *x{i - 1}}}\n" for i in range(1, 40)
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        BOMB,
+        "x: &x {a: 1}\ny: {<<: *x}",
+        "x: &x [[1]]\ny: *x",
+        "x: &x [*x]",
+        "x: &x {a: *x}",
+    ],
+)
+@pytest.mark.parametrize("is_base", [False, True])
+def test_aliases_do_not_multiply(tmp_path, file, content, is_base):
+    (tmp_path / "base.yaml").write_text(content)
+    file.write_text("_BASE_: base.yaml" if is_base else content)
+    message = r"mine\.yaml: .*an alias stands for a mapping or a nested list.*line"
+    with pytest.raises(ValueError, match=message):
+        load_config(str(file))
+    with pytest.raises(ValueError, match="an alias stands for"):
+        load_config_text(content, source="text")
+
+
+def test_a_flat_list_may_have_an_alias(file):
+    file.write_text("MODEL:\n  PIXEL_MEAN: &x [1.0, 2.0, 3.0]\n  PIXEL_STD: *x\n")
+    assert load_config(str(file)).MODEL.PIXEL_STD == [1.0, 2.0, 3.0]
 
 
 def test_a_file_that_is_not_utf_8_is_named(file):

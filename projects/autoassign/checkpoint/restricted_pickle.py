@@ -132,14 +132,29 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 def unwrap(value: Any) -> Any:
     """Put arrays in the place of their descriptions, inside dicts and lists in place."""
+    return _unwrap(value, {})
+
+
+def _unwrap(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
+    """
+    Args:
+        value: any part of what was unpickled.
+        done: id of a container -> the container, whose id is thus not given to another one, and
+            what takes its place. A few hundred bytes of shared lists can be a tree without end.
+    """
     if isinstance(value, _Array | _Dtype | _LeftOut):
         return value.value
+    if not isinstance(value, dict | list) and type(value) is not tuple:
+        return value
+    if id(value) in done:
+        return done[id(value)][1]
+    done[id(value)] = (value, value)
     if isinstance(value, dict):
         # In place: an OrderedDict may be a state_dict, which has attributes.
         for key in value:
-            value[key] = unwrap(value[key])
-    if isinstance(value, list):
-        value[:] = map(unwrap, value)
-    if type(value) is tuple:
-        return tuple(map(unwrap, value))
-    return value
+            value[key] = _unwrap(value[key], done)
+    elif isinstance(value, list):
+        value[:] = [_unwrap(item, done) for item in value]
+    else:
+        done[id(value)] = (value, tuple(_unwrap(item, done) for item in value))
+    return done[id(value)][1]

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
+from ..config import refuse_nested_aliases
 from .addresses import TORCHVISION, is_address, torchvision_weights
 from .description import CheckpointDescription
 from .weight_files import local_weight_file, read_weight_file
@@ -101,6 +102,7 @@ def weights_family(weights: str) -> WeightsFamily | None:
 def _family_of_config(text: str) -> WeightsFamily | None:
     """What a detector was trained with, by the config inside its checkpoint."""
     try:
+        refuse_nested_aliases(text)
         config = yaml.safe_load(text)
         model = config["MODEL"]
         return WeightsFamily(

@@ -20,6 +20,7 @@ from .messages import first_of
 from .options import flatten_options
 from .registry import LABEL_ASSIGNMENT_REGISTRY, load_strategies
 from .replacing import remove_unfinished, replacing
+from .yaml_aliases import refuse_nested_aliases
 
 __all__ = [
     "ALLOWED_VALUES",
@@ -43,6 +44,7 @@ __all__ = [
     "load_strategies",
     "normalize_opts",
     "one_of",
+    "refuse_nested_aliases",
     "remove_unfinished",
     "replacing",
     "set_options",

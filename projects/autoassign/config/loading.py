@@ -16,6 +16,7 @@ from detectron2.config import CfgNode, get_cfg
 from .defaults import add_autoassign_config
 from .files import find_config
 from .options import flatten_options
+from .yaml_aliases import refuse_nested_aliases
 
 __all__ = ["load_config", "load_config_text", "normalize_opts", "set_options"]
 
@@ -75,6 +76,7 @@ def load_config_text(text: str, opts: Sequence[Any] = (), *, source: str) -> Cfg
         source: where the text comes from, for messages.
     """
     try:
+        refuse_nested_aliases(text)
         options = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{source}: {_yaml_problem(error)}") from error
@@ -115,6 +117,8 @@ class _ConfigFile(CfgNode):
         # Opening a FIFO would wait for a writer.
         if os.path.exists(filename) and not os.path.isfile(filename):
             raise OSError(f"{filename} is not a regular file")
+        with open(filename, encoding="utf-8") as file:
+            refuse_nested_aliases(file)
         return open(filename, encoding="utf-8")
 
 
