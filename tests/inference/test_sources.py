@@ -33,6 +33,20 @@ def test_names_of_a_pattern_are_relative_to_what_precedes_its_wildcard(folder):
     assert names("**/1.*") == ["a/1.jpg", "a/b/1.JPG", "c/1.jpg"]
 
 
+def test_names_do_not_leave_the_folder(folder):
+    (folder / "1.jpg").touch()
+    assert names("a/*/../../1.jpg") == ["b/1.jpg"]
+
+
+@pytest.mark.parametrize(("name", "side"), [("long.webp", 16384), ("long.jpg", 65501)])
+def test_an_image_that_its_format_cannot_hold_is_unreadable(tmp_path, name, side):
+    path = tmp_path / name
+    path.write_bytes(cv2.imencode(".png", np.zeros((2, side, 3), np.uint8))[1])
+    (source,) = find_sources([str(path)])
+    with pytest.raises(UnreadableError, match=f"too large: {side} × 2;.*sides of {side - 1}"):
+        source.read()
+
+
 def test_two_files_do_not_get_one_name(folder):
     assert names("a/1.jpg", "a/b/1.JPG", "c/1.jpg") == ["1.jpg", "1_2.JPG", "1_3.jpg"]
 

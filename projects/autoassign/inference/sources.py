@@ -27,8 +27,10 @@ _VIDEOS = _WRITABLE_VIDEOS | {".mpeg", ".mpg", ".webm", ".wmv"}
 _CAMERA = "camera:"
 # Decoded and drawn, they take 2 GB of memory.
 _MAX_PIXELS = 64_000_000
-# JPEG files and matplotlib's canvases have no longer sides.
+# Matplotlib's canvases have no longer sides.
 _MAX_SIDE = 2**16 - 1
+# Nor do the formats that what is drawn is written in.
+_MAX_SIDES = {".jpeg": 65500, ".jpg": 65500, ".webp": 2**14 - 1}
 
 
 class UnreadableError(Exception):
@@ -67,17 +69,18 @@ class ImageFile(Source):
 
         Raises:
             UnreadableError: it cannot be read, has more than 8 bits a channel, more than 64 million
-                pixels or a side longer than 65535.
+                pixels or a side longer than the format of ``name`` and matplotlib allow.
         """
         self.check_regular_file()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 height, width = image_size(self.path)
-            if height * width > _MAX_PIXELS or max(height, width) > _MAX_SIDE:
+            max_side = _MAX_SIDES.get(PurePath(self.name).suffix.lower(), _MAX_SIDE)
+            if height * width > _MAX_PIXELS or max(height, width) > max_side:
                 raise UnreadableError(
                     f"the image is too large: {width} × {height}; at most {_MAX_PIXELS} pixels and "
-                    f"sides of {_MAX_SIDE} are read"
+                    f"sides of {max_side} are read"
                 )
             return read_image(self.path)
         except (*READ_ERRORS, ValueError) as error:  # ValueError: a PNG with oversized chunks
@@ -161,7 +164,12 @@ def _relative_to(folder: Path, paths: list[Path], if_none: str) -> list[tuple[st
     files = sorted(path for path in paths if not path.is_dir())
     if not files:
         raise FileNotFoundError(if_none)
-    return [(str(path.absolute()), str(path.relative_to(folder))) for path in files]
+    return [(str(path.absolute()), _inside(path.relative_to(folder))) for path in files]
+
+
+def _inside(path: Path) -> str:
+    """``path`` without "..": a pattern such as "a/*/../../*.png" leaves its folder."""
+    return str(Path(*(part for part in path.parts if part != "..")))
 
 
 def _source(path: str, name: str, taken: set[str]) -> ImageFile | Video:
