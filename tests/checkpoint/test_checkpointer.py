@@ -76,3 +76,14 @@ def test_weights_of_another_kind_of_model_are_an_error(tmp_path):
     torch.save({"model": {"encoder.weight": torch.zeros(3)}}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"no tensor of this config's model.*encoder\.weight"):
         PointCheckpointer(small_model(2)).load(str(tmp_path / "other.pth"))
+
+
+def test_weights_of_another_tool_are_called_so():
+    model = narrow_model()
+    theirs = {
+        name.replace("head.", "proposal_generator.fcos_head.").replace("cls_score", "cls_logits"): x
+        for name, x in model.state_dict().items()
+    }
+    checkpointer = PointCheckpointer(model, strictness=Strictness.PREDICTION)
+    with pytest.raises(ValueError, match="are those of AdelaiDet's FCOS; `autoassign convert`"):
+        checkpointer.load_model({"model": theirs})

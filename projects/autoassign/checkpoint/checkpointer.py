@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..config import replacing
 from .backbone_weights import check_backbone_coverage, convert_backbone_weights
+from .conversion import find_family
 from .description import CheckpointDescription
 from .strictness import Strictness, check_fit
 from .weight_files import local_weight_file, read_weight_file, write_weight_file
@@ -107,7 +108,15 @@ class PointCheckpointer(DetectionCheckpointer):
         if converted is not None:
             checkpoint = {**checkpoint, "model": converted, "matching_heuristics": False}
         incompatible = super()._load_model(checkpoint)
-        check_fit(self.model, incompatible, self.strictness)
+        try:
+            check_fit(self.model, incompatible, self.strictness)
+        except ValueError as error:
+            family = find_family(set(in_file))
+            if family is None:
+                raise
+            raise ValueError(
+                f"the weights are those of {family.name}; `autoassign convert` converts them"
+            ) from error
         misfits = [name for name, _, _ in incompatible.incorrect_shapes]
         check_backbone_coverage(in_model, [*incompatible.missing_keys, *misfits], in_file)
         return incompatible
