@@ -20,7 +20,7 @@ from autoassign.export import compare_onnx, export_detector, write_int8
 from autoassign.export.suppression import keep_per_class
 
 onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 
 OPTIONS = ("INPUT.MIN_SIZE_TEST", 96, "INPUT.MAX_SIZE_TEST", 192)
 # Batches of other sizes than the one that was traced; multiples of 32 and not.
@@ -180,6 +180,17 @@ def test_the_script_needs_no_more_than_numpy_opencv_and_onnxruntime(folder, tmp_
     result = cv2.imread(str(tmp_path / "result.png"))
     assert result.shape == (120, 200, 3)
     assert (result != cv2.imread(str(image))).any()
+
+
+def test_the_script_keeps_the_size_where_the_config_does(folder, tmp_path):
+    graph = onnx.load(folder / "model.onnx")
+    metadata = {item.key: item.value for item in graph.metadata_props} | {"min_size": "0"}
+    onnx.helper.set_model_props(graph, metadata)
+    onnx.save(graph, tmp_path / "model.onnx")
+    cv2.imwrite(str(tmp_path / "image.png"), picture(120, 200))
+    command = [sys.executable, folder / "detect_onnx.py", "model.onnx", "image.png", "result.png"]
+    subprocess.run([*command, "0.1"], cwd=tmp_path, check=True, capture_output=True)
+    assert cv2.imread(str(tmp_path / "result.png")).shape == (120, 200, 3)
 
 
 def test_the_comparison_counts_what_differs(folder):

@@ -17,7 +17,9 @@ def main(model_file: str, image_file: str, result_file: str, min_score: str = "0
     if image is None:
         sys.exit(f"{image_file} cannot be read as an image")
     short, long = sorted(image.shape[:2])
-    scale = min(int(metadata["min_size"]) / short, int(metadata["max_size"]) / long)
+    min_size, max_size = int(metadata["min_size"]), int(metadata["max_size"])
+    # 0: images keep their size.
+    scale = min(min_size / short, max_size / long) if min_size else 1.0
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     pixels = cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)
     pixels = pixels if metadata["input_format"] == "BGR" else pixels[:, :, ::-1]
