@@ -23,7 +23,12 @@ def training(tmp_path: Path) -> Path:
     """The folder of a training, as it is left."""
     folder = tmp_path / "bees and cows"
     folder.mkdir()
-    cfg = narrow_cfg("OUTPUT_DIR", str(folder), "DATASETS.TEST", ("insects|farm_val",))
+    custom = "DATASETS.CUSTOM"
+    cfg = narrow_cfg(
+        *("OUTPUT_DIR", str(folder), "DATASETS.TEST", ("insects|farm_val",)),
+        *("MODEL.WEIGHTS", str(folder / "imagenet.pth"), f"{custom}.ROOT", str(tmp_path)),
+        *(f"{custom}.TRAIN", "train.json", f"{custom}.TEST", str(tmp_path / "val.json")),
+    )
     (folder / "config.yaml").write_text(cfg.dump())
     names = [*CLASS_NAMES[:4], "elk|<b>"]
     description = CheckpointDescription(__version__, cfg.dump(), names, IDS)
@@ -73,7 +78,31 @@ def test_nothing_of_this_machine_is_published(training, tmp_path):
     config = read_weight_file(weights)["autoassign"]["config"]
     assert str(tmp_path) not in config
     assert str(tmp_path) not in card.read_text()
+    assert "TRAIN: train.json" in config
     assert re.search(r"^  DEVICE: cuda$", config, re.MULTILINE)
+
+
+def test_a_readme_of_somebody_else_is_not_overwritten(training, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("My project\n")
+    with pytest.raises(FileExistsError, match=r"README\.md is no model card"):
+        publish(Publication.read(training), tmp_path)
+    assert readme.read_text() == "My project\n"
+    assert not list(tmp_path.glob("*.pth"))
+    for _ in range(2):  # its own is
+        publish(Publication.read(training), tmp_path / "out")
+
+
+def test_a_picture_with_a_space_in_its_name_is_shown(training, tmp_path):
+    (training / "my curves.png").write_bytes(b"another")
+    card = publish(Publication.read(training), tmp_path / "out")[1].read_text()
+    assert "![my curves](my%20curves.png)" in card
+
+
+def test_what_is_not_known_has_no_row(training, tmp_path):
+    card = publish(Publication.read(training), tmp_path / "out")[1].read_text()
+    assert "trained on" not in card
+    assert r"| tested on | insects\|farm\_val |" in card
 
 
 def test_the_card_has_the_metrics_of_these_weights(training, tmp_path):

@@ -5,8 +5,8 @@
 
 SOURCE is the folder of a training, whose model_best.pth is taken, or a weight file. The weights are
 written without the state of the training, with their config, class names and metrics inside, and
-are named by the beginning of their SHA-256. README.md is the model card, with the metrics of the
-training and the pictures in its folder.
+have the first 8 digits of their SHA-256 in the name. README.md is the model card, with the metrics
+of the training and the pictures in its folder.
 """
 
 from __future__ import annotations

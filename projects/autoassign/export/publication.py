@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from detectron2.config import CfgNode
 
@@ -23,6 +24,8 @@ __all__ = ["Publication", "publish"]
 _BEST = "model_best.pth"
 _PICTURES = (".png", ".jpg", ".jpeg", ".svg")
 _HASH_LENGTH = 8
+# The last line of a model card, which may be overwritten.
+_SIGNATURE = "<!-- written by autoassign publish -->"
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,17 @@ def publish(publication: Publication, output: str | Path, *, suffix: str = ".pth
         suffix: ".pth" or ".safetensors".
 
     Returns:
-        The files: weights named by the beginning of their SHA-256, the card, the pictures.
+        The files: weights with the first 8 digits of their SHA-256 in the name, the card, the
+            pictures.
 
     Raises:
         ValueError: another suffix.
+        FileExistsError: the folder has a README.md that is no model card.
         OSError: a file cannot be written.
     """
     output = Path(output)
+    card = output / "README.md"
+    _check_replaceable(card)
     unnamed = output / f".{publication.name}{suffix}"
     write_weight_file(unnamed, _checkpoint(publication))
     sha256 = hashlib.sha256(unnamed.read_bytes()).hexdigest()
@@ -109,10 +116,17 @@ def publish(publication: Publication, output: str | Path, *, suffix: str = ".pth
         with replacing(output / picture.name) as unfinished:
             shutil.copyfile(picture, unfinished)
         pictures.append(output / picture.name)
-    card = output / "README.md"
     with replacing(card) as unfinished:
         unfinished.write_text(_model_card(publication, weights, sha256), encoding="utf-8")
     return [weights, card, *pictures]
+
+
+def _check_replaceable(card: Path) -> None:
+    if card.is_file() and not card.read_bytes().rstrip().endswith(_SIGNATURE.encode()):
+        raise FileExistsError(
+            f"{card} is no model card of `autoassign publish`, and is not overwritten: give "
+            "another folder"
+        )
 
 
 def _is_training(folder: Path) -> bool:
@@ -138,6 +152,11 @@ def _checkpoint(publication: Publication) -> dict[str, Any]:
     cfg.MODEL.WEIGHTS = ""
     cfg.MODEL.DEVICE = "cuda"  # the CPU where there is none
     cfg.OUTPUT_DIR = f"output/{publication.name}"
+    custom = cfg.DATASETS.CUSTOM
+    custom.ROOT = ""
+    for key in ("TRAIN", "TEST", "TRAIN_IMAGES", "TEST_IMAGES"):
+        if Path(custom[key]).is_absolute():
+            custom[key] = ""
     description = CheckpointDescription(
         version=__version__,
         config=cfg.dump(),
@@ -178,7 +197,9 @@ def _model_card(publication: Publication, weights: Path, sha256: str) -> str:
         f"autoassign export --weights {weights.name} --output exported",
         "```",
         "",
-        *(f"![{_plain(picture.stem)}]({picture.name})\n" for picture in publication.pictures),
+        *(f"![{_plain(path.stem)}]({quote(path.name)})\n" for path in publication.pictures),
+        _SIGNATURE,
+        "",
     ]
     return "\n".join(lines)
 
@@ -187,6 +208,11 @@ def _facts(publication: Publication) -> list[tuple[str, str]]:
     detector = publication.detector
     cfg: CfgNode = detector.cfg
     parameters = sum(parameter.numel() for parameter in detector.model.parameters())
+    origins = {
+        "trained on": ", ".join(cfg.DATASETS.TRAIN),
+        "tested on": ", ".join(cfg.DATASETS.TEST),
+        "converted from": publication.source,
+    }
     return [
         ("label assignment", detector.strategy),
         ("parameters", f"{parameters / 1e6:.1f} million"),
@@ -201,9 +227,7 @@ def _facts(publication: Publication) -> list[tuple[str, str]]:
             f"{cfg.SOLVER.OPTIMIZER} with rate {cfg.SOLVER.BASE_LR:g}"
             + (", averaged weights" if cfg.MODEL.EMA.ENABLED else ""),
         ),
-        ("trained on", _plain(", ".join(cfg.DATASETS.TRAIN))),
-        ("tested on", _plain(", ".join(cfg.DATASETS.TEST))),
-        *([("converted from", _plain(publication.source))] if publication.source else []),
+        *[(name, _plain(text)) for name, text in origins.items() if text],
     ]
 
 
