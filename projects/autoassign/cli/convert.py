@@ -22,7 +22,9 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``autoassign convert``."""
     parser.add_argument("source", metavar="SOURCE", help="a file or an address")
-    parser.add_argument("output", metavar="OUTPUT", help="a .pth or .safetensors; is replaced")
+    parser.add_argument(
+        "output", metavar="OUTPUT", help="a .pth or .safetensors; overwritten if it exists"
+    )
     parser.add_argument(
         "--to",
         choices=("autoassign", "mmdet", "tensors"),

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     if args.check and (args.no_nms or "onnx" not in args.formats):
         raise ValueError("--check compares detections: it needs ONNX with NMS")
     if args.int8 and (args.half or "onnx" not in args.formats):
-        raise ValueError("--int8 starts from ONNX in float32: it excludes --half")
+        raise ValueError("--int8 needs ONNX in float32: --formats onnx, without --half")
     images = [_read(path) for path in args.check or ()]
     calibration = [_read(path) for path in args.int8 or ()]
     opts = [*args.opts, "MODEL.DEVICE", "cpu"]
