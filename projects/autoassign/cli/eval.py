@@ -3,7 +3,8 @@
     autoassign eval --weights output/mine/model_best.pth
     autoassign eval --config-file FILE --weights FILE DATASETS.TEST "('coco_2017_val',)"
 
-The same as `train_net.py --eval-only`. The detections go to OUTPUT_DIR/evaluation.
+The same as `train_net.py --eval-only`. The detections go to OUTPUT_DIR/evaluation. With weights
+that hold their config, OUTPUT_DIR is their folder unless it is set.
 """
 
 from __future__ import annotations
