@@ -25,7 +25,7 @@ def test_equal_time_for_two_strategies(tmp_path, monkeypatch, capsys):
         out,
         strategies=["AutoAssign", "ATSS"],
         seeds=1,
-        budget=Budget(seconds=0.2),
+        budget=Budget(seconds=1.0),
         jobs=2,
         opts=[str(x) for x in opts],
     )
