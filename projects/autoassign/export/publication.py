@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -175,6 +176,8 @@ def _model_card(publication: Publication, weights: Path, sha256: str) -> str:
     detector = publication.detector
     names = [_plain(name) for name in detector.class_names]
     megabytes = weights.stat().st_size / 2**20
+    is_custom = detector.cfg.DATASETS.CUSTOM.FORMAT
+    folder = " DATASETS.CUSTOM.ROOT FOLDER" if is_custom else ""
     lines = [
         f"# {_plain(publication.name)}",
         "",
@@ -189,11 +192,11 @@ def _model_card(publication: Publication, weights: Path, sha256: str) -> str:
         "",
         "## Use",
         "",
-        "The file holds the config and the names of the classes; nothing else is needed.",
+        "The file holds the config and the names of the classes. An evaluation needs the dataset.",
         "",
         "```",
         f"autoassign predict --weights {weights.name} IMAGES",
-        f"autoassign eval --weights {weights.name}",
+        f"autoassign eval --weights {weights.name}{folder}",
         f"autoassign export --weights {weights.name} --output exported",
         "```",
         "",
@@ -240,12 +243,16 @@ def _metrics_lines(publication: Publication) -> list[str]:
     return [
         f"## Average precision after {publication.iterations} iterations",
         "",
-        *_table(overall, [[f"{metrics[name]:.1f}" for name in overall]]),
+        *_table(overall, [[_percent(metrics[name]) for name in overall]]),
         *_table(
             ("class", "AP"),
-            [(_plain(name.removeprefix("AP-")), f"{metrics[name]:.1f}") for name in classes],
+            [(_plain(name.removeprefix("AP-")), _percent(metrics[name])) for name in classes],
         ),
     ]
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1f}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
