@@ -46,6 +46,8 @@ def damaged_tree(value: Any, rng: random.Random) -> Any:
     value = copy.deepcopy(value)
     for _ in range(rng.randint(1, 3)):
         places = list(_places(value))
+        if not places:
+            break
         owner, key = rng.choice(places)
         change = rng.randrange(4)
         if change == 0 and isinstance(owner, dict):

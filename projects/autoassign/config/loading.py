@@ -163,6 +163,7 @@ def _set_option(cfg: CfgNode, key: str, value: Any) -> None:
     for parent in parents:
         node = node.get(parent) if isinstance(node, CfgNode) else None
     if not isinstance(node, CfgNode) or name not in node:
+        key = " ".join(key.split())
         raise ValueError(f"there is no option {key}{_hint(cfg, key)}")
     if isinstance(node[name], CfgNode):
         if value == {}:

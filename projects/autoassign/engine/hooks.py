@@ -97,6 +97,7 @@ class PeriodicCheckpointer(HookBase):
         self._num_kept = num_kept
         self._is_due = False
         self._saved_iteration = -1
+        self._is_final_saved = False
 
     def after_step(self) -> None:
         iteration = self.trainer.iter
@@ -107,7 +108,16 @@ class PeriodicCheckpointer(HookBase):
             self.save(iteration)
             self._remove_old(iteration)
         if is_last:
-            self._checkpointer.save("model_final", iteration=iteration)
+            self._save_final()
+
+    def after_train(self) -> None:
+        # A training that was killed before model_final.pth resumes with no step left to do.
+        if self.trainer.iter >= self.trainer.max_iter and not self._is_final_saved:
+            self._save_final()
+
+    def _save_final(self) -> None:
+        self._checkpointer.save("model_final", iteration=self.trainer.max_iter - 1)
+        self._is_final_saved = True
 
     def save(self, iteration: int) -> None:
         """Write the checkpoint of this iteration, unless that is done."""
