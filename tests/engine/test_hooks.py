@@ -202,6 +202,17 @@ def checkpoints(tmp_path, period, num_kept=0, max_iter=100, start_iter=0, end=10
     return sorted(path.stem.removeprefix("model_") for path in tmp_path.glob("*.pth"))
 
 
+@pytest.mark.parametrize(("iteration", "names"), [(4, ["model_final"]), (3, [])])
+def test_a_training_that_was_killed_before_its_final_checkpoint_writes_it(
+    tmp_path, iteration, names
+):
+    hook = PeriodicCheckpointer(EmptyCheckpointer(tmp_path), 1, SimpleNamespace(has_failed=False))
+    # Iteration 3 of 4 has raised, or no step was left.
+    hook.trainer = SimpleNamespace(max_iter=4, iter=iteration)
+    hook.after_train()
+    assert [path.stem for path in tmp_path.glob("*.pth")] == names
+
+
 def test_the_newest_checkpoints_are_kept_whatever_their_times_say(tmp_path):
     checkpoints(tmp_path, 1, end=3)
     tomorrow = time.time() + 86400
