@@ -97,6 +97,19 @@ def _join_torchrun() -> None:
     has_cuda = torch.cuda.is_available()
     if has_cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if has_cuda else "gloo", timeout=DEFAULT_TIMEOUT)
-    comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+    store, rank, world_size = next(dist.rendezvous("env://", timeout=DEFAULT_TIMEOUT))
+    local_world_size = int(os.environ["LOCAL_WORLD_SIZE"])
+    # torchrun keeps one store for all restarts (https://github.com/pytorch/pytorch/issues/135712):
+    # without the prefix, workers meet the addresses of killed ones. The count is that of this
+    # machine alone.
+    if world_size == local_world_size:
+        store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+    dist.init_process_group(
+        "nccl" if has_cuda else "gloo",
+        timeout=DEFAULT_TIMEOUT,
+        store=store,
+        rank=rank,
+        world_size=world_size,
+    )
+    comm.create_local_process_group(local_world_size)
     comm.synchronize()
