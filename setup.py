@@ -47,8 +47,8 @@ setup(
         "pillow>=9.1",
         "pycocotools>=2.0.6",
         "tensorboard>=2.9",
-        "torch>=2.0",
-        "torchvision>=0.15",
+        "torch>=2.3",
+        "torchvision>=0.18",
     ],
     # opencv-python and opencv-python-headless overwrite each other's files, and a requirement
     # cannot say "either", so detectron2 leaves OpenCV to the user. This extra is for those without.

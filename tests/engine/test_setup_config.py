@@ -71,10 +71,17 @@ def test_a_config_file_that_is_no_mapping_is_named(tmp_path, text):
 
 
 @pytest.mark.parametrize(("device", "has_cuda"), [("cuda", False), ("cpu", True)])
-def test_without_cuda_mixed_precision_is_left_out(shapes, tmp_path, monkeypatch, device, has_cuda):
+def test_without_cuda_float16_is_left_out(shapes, tmp_path, monkeypatch, device, has_cuda):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
-    options = ("MODEL.DEVICE", device, "SOLVER.AMP.ENABLED", True)
-    assert not set_up(parse(shapes, tmp_path / "out", *options)).SOLVER.AMP.ENABLED
+    options = ("MODEL.DEVICE", device, "SOLVER.AMP.ENABLED", True, "TEST.PRECISION", "float16")
+    cfg = set_up(parse(shapes, tmp_path / "out", *options))
+    assert not cfg.SOLVER.AMP.ENABLED
+    assert cfg.TEST.PRECISION == "float32"
+
+
+def test_bfloat16_stays_on_a_cpu(shapes, tmp_path):
+    options = ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16")
+    assert set_up(parse(shapes, tmp_path / "out", *options)).SOLVER.AMP.ENABLED
 
 
 def test_weights_that_do_not_exist_are_an_error_at_the_start(shapes, tmp_path):

@@ -180,6 +180,25 @@ class FeatureScores(FCOS):
 
 
 @torch.no_grad()
+def test_detections_in_bfloat16_are_float32_and_near_those_in_float32():
+    options = ("MODEL.POINT_HEAD.SCORE_THRESH_TEST", 0.0)
+    batch = [image_input([], [])]
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        model = narrow_model(*options, "TEST.PRECISION", precision).eval()
+        dtypes = set()
+        model.head.cls_score.register_forward_hook(lambda *x, seen=dtypes: seen.add(x[2].dtype))
+        with torch.no_grad():
+            [output] = model(batch)
+        assert dtypes == {getattr(torch, precision)}
+        found[precision] = output["instances"]
+        assert found[precision].scores.dtype == torch.float32
+        assert found[precision].pred_boxes.tensor.dtype == torch.float32
+    best = {name: x.scores.sort(descending=True).values for name, x in found.items()}
+    torch.testing.assert_close(best["bfloat16"], best["float32"], rtol=0.05, atol=1e-3)
+    assert not torch.equal(best["bfloat16"], best["float32"])
+
+
 def test_scores_may_be_made_of_the_features():
     model = narrow_model("MODEL.LABEL_ASSIGNMENT.NAME", "FCOS").eval()
     model.label_assignment = FeatureScores()

@@ -109,6 +109,7 @@ ALLOWED_VALUES = {
     "SOLVER.REFERENCE_WORLD_SIZE": at_least(0),
     "TEST.DETECTIONS_PER_IMAGE": at_least(1),
     "TEST.EVAL_PERIOD": at_least(0),  # 0: after the last iteration only
+    "TEST.PRECISION": one_of("float32", "float16", "bfloat16"),
     "TEST.PRECISE_BN.NUM_ITER": at_least(1),
     "TEST.EXPECTED_RESULTS": Rule(
         lambda x: isinstance(x, list) and all(len(row) == 4 for row in x),

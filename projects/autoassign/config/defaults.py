@@ -30,6 +30,9 @@ def add_autoassign_config(cfg: CN) -> None:
     cfg.DATALOADER.CACHE_GB = 0.0
     # The metric whose greatest value decides which weights model_best.pth holds.
     cfg.TEST.BEST_METRIC = "bbox/AP"
+    # What the convolutions of evaluation and prediction compute in: "float32", "float16" or
+    # "bfloat16". Boxes and scores are float32.
+    cfg.TEST.PRECISION = "float32"
     # With TEST.AUG (several sizes of an image, by --eval-only): the least and the greatest size of
     # the boxes that each of MIN_SIZES contributes, √area in pixels of the original image; []: all.
     cfg.TEST.AUG.SIZE_RANGES = []

@@ -7,7 +7,7 @@ __all__ = ["use_cpu_without_cuda"]
 
 
 def use_cpu_without_cuda(cfg: CfgNode) -> bool:
-    """Replace a CUDA device by the CPU where torch has no CUDA; off CUDA, AMP is switched off.
+    """Replace a CUDA device by the CPU where torch has no CUDA; off CUDA, float16 becomes float32.
 
     Returns:
         Whether the device was replaced.
@@ -25,8 +25,11 @@ def use_cpu_without_cuda(cfg: CfgNode) -> bool:
     is_cuda = cfg.MODEL.DEVICE.startswith("cuda")
     if is_cuda and torch.cuda.is_available():
         return False
-    # detectron2 has mixed precision on CUDA only.
-    cfg.SOLVER.AMP.ENABLED = False
+    # CPUs that compute in bfloat16 are common, in float16 rare.
+    if cfg.SOLVER.AMP.DTYPE == "float16":
+        cfg.SOLVER.AMP.ENABLED = False
+    if cfg.TEST.PRECISION == "float16":
+        cfg.TEST.PRECISION = "float32"
     if is_cuda:
         cfg.MODEL.DEVICE = "cpu"
     return is_cuda

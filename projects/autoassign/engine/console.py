@@ -8,7 +8,6 @@ import logging
 import resource
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -45,9 +44,8 @@ def set_up_logging(output_dir: str) -> None:
         log = logging.getLogger(name)
         if rank == 0 and not any(isinstance(x, _ConsoleHandler) for x in log.handlers):
             log.addHandler(_ConsoleHandler())
-    # Collecting the environment asks it for CUDA, and AMPTrainer uses the old names.
+    # Collecting the environment asks it for CUDA.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", r"`torch\.cuda\.amp\.", FutureWarning)
 
 
 def _is_for_console(record: logging.LogRecord) -> bool:

@@ -31,7 +31,7 @@ from .hooks import AveragedWeights
 from .optimizer import clip_full_model
 from .output_dir import prepare_output_dir
 from .setup import log_run
-from .train_step import FiniteAMPTrainer, FiniteTrainer
+from .train_step import FiniteTrainer
 
 __all__ = ["train_lazily"]
 
@@ -151,11 +151,11 @@ def _train(cfg: DictConfig, model: nn.Module, *, resume: bool) -> None:
     average = AveragedWeights(model, options.ema_decay) if options.get("ema_decay") else None
     evaluated = model if average is None else average.averaged_model
     device_ids = None if options.device == "cpu" else [comm.get_local_rank()]
-    make_trainer = FiniteAMPTrainer if options.amp.enabled else FiniteTrainer
-    trainer = make_trainer(
+    trainer = FiniteTrainer(
         create_ddp_model(model, **options.ddp, device_ids=device_ids),
         instantiate(cfg.dataloader.train),
         optimizer,
+        precision=torch.float16 if options.amp.enabled else torch.float32,
     )
     checkpointer = PointCheckpointer(
         evaluated,

@@ -1,27 +1,57 @@
-"""detectron2's training steps, which skip updates that are not finite."""
+"""The training step: mixed precision, batches in parts, no updates that are not finite."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from detectron2.engine import AMPTrainer, SimpleTrainer
+from detectron2.config import CfgNode
+from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from ..checkpoint import nonfinite_tensors
 
-__all__ = ["MAX_FAILED_STEPS", "FiniteAMPTrainer", "FiniteTrainer"]
+__all__ = ["MAX_FAILED_STEPS", "FiniteTrainer", "build_train_step"]
 
 logger = logging.getLogger(__name__)
 
 # Training stops after so many failed steps in a row.
 MAX_FAILED_STEPS = 3
+
+
+def build_train_step(
+    cfg: CfgNode, model: nn.Module, data_loader: Iterable[Any], optimizer: Optimizer
+) -> FiniteTrainer:
+    """What runs an iteration, with mixed precision and accumulation as the config says.
+
+    Raises:
+        ValueError: ``SOLVER.ACCUMULATE_STEPS`` does not divide the images of each worker.
+    """
+    solver = cfg.SOLVER
+    steps, num_workers = solver.ACCUMULATE_STEPS, comm.get_world_size()
+    images = solver.IMS_PER_BATCH // num_workers
+    if images % steps:
+        raise ValueError(
+            f"SOLVER.ACCUMULATE_STEPS is {steps}; it must divide the {images} images that each of "
+            f"{num_workers} workers gets of SOLVER.IMS_PER_BATCH {solver.IMS_PER_BATCH}"
+        )
+    return FiniteTrainer(
+        model,
+        data_loader,
+        optimizer,
+        precision=getattr(torch, solver.AMP.DTYPE) if solver.AMP.ENABLED else torch.float32,
+        accumulate_steps=steps,
+    )
 
 
 class FiniteTrainer(SimpleTrainer):
@@ -33,20 +63,77 @@ class FiniteTrainer(SimpleTrainer):
 
     The workers also agree in every step on whether one of them has been asked to stop.
 
+    With ``accumulate_steps``, an iteration needs the memory of a part of its batch. Losses and
+    gradients are means over the parts. As with several workers, each part is normalised by its own
+    objects.
+
     Attributes:
         next_seed: of the random numbers that the model draws in the next step; None: they are not
             seeded. It counts once, after the batch is loaded, which may draw from the same
             generators.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable[Any],
+        optimizer: Optimizer,
+        *,
+        precision: torch.dtype = torch.float32,
+        accumulate_steps: int = 1,
+    ) -> None:
+        """
+        Args:
+            model: maps a batch, a list of images, to named losses.
+            data_loader: gives the batches.
+            optimizer: of the model's parameters.
+            precision: of the convolutions: float32, float16, whose losses are scaled, or bfloat16,
+                which has the range of float32.
+            accumulate_steps: number of parts of a batch; it divides the images of this worker.
+        """
+        super().__init__(model, data_loader, optimizer)
+        self.precision = precision
+        self.accumulate_steps = accumulate_steps
+        self._device_type = next(model.parameters()).device.type
+        self.grad_scaler = torch.amp.GradScaler(
+            self._device_type, enabled=precision == torch.float16
+        )
         self._stop_requested = False
         self._stop_agreed = False
         self._num_failed_steps = 0
         self._file_names: list[str] = []
         self.next_seed: int | None = None
         self.model.register_forward_pre_hook(self._before_forward, prepend=True)
+
+    def run_step(self) -> None:
+        """One update from the next batch."""
+        start = time.perf_counter()
+        batch = next(self._data_loader_iter)
+        data_time = time.perf_counter() - start
+        self.optimizer.zero_grad()
+        size = len(batch) // self.accumulate_steps
+        parts = [batch[i : i + size] for i in range(0, len(batch), size)]
+        losses = [self._backward(part, is_last=part is parts[-1]) for part in parts]
+        means = {name: torch.stack([x[name] for x in losses]).mean() for name in losses[0]}
+        self._file_names = [str(x.get("file_name")) for x in batch]
+        self.after_backward()
+        self._write_metrics(means, data_time)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def _backward(self, part: Sequence[dict[str, Any]], *, is_last: bool) -> dict[str, Tensor]:
+        """Add the gradients of a part; its losses, without gradients."""
+        model = self.model
+        no_sync: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if isinstance(model, DistributedDataParallel) and not is_last:
+            no_sync = model.no_sync()  # the workers' gradients are added up once
+        is_mixed = self.precision != torch.float32
+        with no_sync:
+            with torch.autocast(self._device_type, self.precision, enabled=is_mixed):
+                losses = model(part)
+            mean = sum(losses.values()) / self.accumulate_steps
+            self.grad_scaler.scale(mean).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
 
     @property
     def has_failed(self) -> bool:
@@ -75,8 +162,8 @@ class FiniteTrainer(SimpleTrainer):
         prefix: str = "",
         iter: int | None = None,
     ) -> None:
-        # Both base classes call this between backward() and step(). The losses and what is to be
-        # known about them are copied from the device at once: a step waits for it here alone.
+        # The losses and what is to be known about them are copied from the device at once: a step
+        # waits for it here alone.
         losses = torch.stack([value.detach().float() for value in loss_dict.values()])
         # Clipping to infinity computes the norm and leaves the gradients as they are.
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), math.inf)
@@ -96,11 +183,28 @@ class FiniteTrainer(SimpleTrainer):
             self._skip_update()
 
     def _gradient_may_overflow(self) -> bool:
-        return False
+        # GradScaler then skips the update and halves the scale, which starts at 2¹⁶.
+        return self.grad_scaler.get_scale() > 1
 
     def _skip_update(self) -> None:
-        # Without gradients, step() changes neither weights nor momentum.
-        self.optimizer.zero_grad()
+        if not self.grad_scaler.is_enabled():
+            # Without gradients, step() changes neither weights nor momentum.
+            self.optimizer.zero_grad()
+            return
+        # GradScaler takes no optimizer without gradients, but skips those that are not finite.
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.fill_(math.inf)
+
+    def state_dict(self) -> dict[str, Any]:
+        """With the scale of the losses."""
+        return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on, also from a training in another precision."""
+        super().load_state_dict(state_dict)
+        if self.grad_scaler.is_enabled() and state_dict.get("grad_scaler"):
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
     def _report_failure(self, what: str, loss_dict: Mapping[str, Tensor]) -> None:
         losses = ", ".join(f"{name} {value.item():.4g}" for name, value in loss_dict.items())
@@ -114,36 +218,3 @@ class FiniteTrainer(SimpleTrainer):
         if self._num_failed_steps >= MAX_FAILED_STEPS:
             raise FloatingPointError(f"{message}. {MAX_FAILED_STEPS} steps in a row have failed")
         logger.warning(f"{message}. The update is skipped.")
-
-
-class FiniteAMPTrainer(FiniteTrainer, AMPTrainer):
-    """:class:`FiniteTrainer` with mixed precision, where the scale of the loss may be too large."""
-
-    def __init__(self, *args: Any, precision: torch.dtype = torch.float16, **kwargs: Any) -> None:
-        """
-        Args:
-            args: see :class:`detectron2.engine.SimpleTrainer`.
-            precision: float16, or bfloat16, which needs no scale of the loss.
-            kwargs: see :class:`detectron2.engine.AMPTrainer`.
-        """
-        if precision == torch.bfloat16:
-            kwargs["grad_scaler"] = torch.cuda.amp.GradScaler(enabled=False)
-        super().__init__(*args, precision=precision, **kwargs)
-
-    def _gradient_may_overflow(self) -> bool:
-        # GradScaler then skips the update and halves the scale, which starts at 2¹⁶.
-        return self.grad_scaler.get_scale() > 1
-
-    def _skip_update(self) -> None:
-        if not self.grad_scaler.is_enabled():
-            super()._skip_update()
-            return
-        # GradScaler takes no optimizer without gradients, but skips those that are not finite.
-        for parameter in self.model.parameters():
-            if parameter.grad is not None:
-                parameter.grad.fill_(math.inf)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # The training may have begun without mixed precision, or in bfloat16.
-        scaler = state_dict.get("grad_scaler") or self.grad_scaler.state_dict()
-        super().load_state_dict({**state_dict, "grad_scaler": scaler})

@@ -35,7 +35,6 @@ from ..data import (
 )
 from ..evaluation import build_evaluator
 from ..runs import evaluation_folder, explaining_build_errors, repair_metrics
-from .accumulation import build_train_step
 from .console import ProgressReport, printing_to_log, show_evaluation
 from .evolution_hook import EvolutionRecorder
 from .hooks import (
@@ -52,7 +51,7 @@ from .output_dir import prepare_output_dir
 from .resuming import check_resumable, describe
 from .schedule import build_lr_scheduler
 from .stop_signals import StopSignals, TrainingStopped
-from .train_step import FiniteTrainer
+from .train_step import FiniteTrainer, build_train_step
 
 __all__ = ["Trainer"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -54,6 +55,7 @@ class PointDetector(DenseDetector):
         test_topk_candidates: int = 1000,
         test_nms_thresh: float = 0.6,
         max_detections_per_image: int = 100,
+        test_precision: torch.dtype = torch.float32,
     ) -> None:
         """
         Args:
@@ -69,6 +71,7 @@ class PointDetector(DenseDetector):
             test_topk_candidates: candidates of each level before NMS.
             test_nms_thresh: IoU above which NMS removes the lower-scored of one class.
             max_detections_per_image: detections kept after NMS.
+            test_precision: of the convolutions at test time: float32, float16 or bfloat16.
 
         Raises:
             ValueError: an option has a value that is not allowed.
@@ -83,6 +86,7 @@ class PointDetector(DenseDetector):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
+        self.test_precision = test_precision
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
 
@@ -108,12 +112,14 @@ class PointDetector(DenseDetector):
             "test_topk_candidates": options.TOPK_CANDIDATES_TEST,
             "test_nms_thresh": options.NMS_THRESH_TEST,
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "test_precision": getattr(torch, cfg.TEST.PRECISION),
         }
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """See :class:`DenseDetector`; in training the objects stay on the host."""
         if not self.training:
-            return super().forward(batched_inputs)
+            with self._test_autocast():
+                return super().forward(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
         features = [features[name] for name in self.head_in_features]
@@ -160,9 +166,15 @@ class PointDetector(DenseDetector):
         Args:
             images: (N, 3, H, W), as :meth:`preprocess_image` returns them.
         """
-        pyramid = self.backbone(images)
-        features = [pyramid[name] for name in self.head_in_features]
-        return features, self._complete(features, self.head(features))
+        with self._test_autocast():
+            pyramid = self.backbone(images)
+            features = [pyramid[name] for name in self.head_in_features]
+            return features, self._complete(features, self.head(features))
+
+    def _test_autocast(self) -> contextlib.AbstractContextManager:
+        if self.training or self.test_precision == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.test_precision)
 
     def _complete(self, features: list[Tensor], predictions: Predictions) -> Predictions:
         """Add what the head does not know: the features, if they are needed, and the iteration."""

@@ -9,12 +9,18 @@ from typing import Any
 import torch
 import yaml
 from detectron2 import model_zoo
-from detectron2.config import instantiate
+from detectron2.config import CfgNode, instantiate
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
-from ...config import LABEL_ASSIGNMENT_REGISTRY, flatten_options, get_config_file, load_config
+from ...config import (
+    LABEL_ASSIGNMENT_REGISTRY,
+    flatten_options,
+    get_config_file,
+    load_config,
+    use_cpu_without_cuda,
+)
 from .inputs import make_objects
 
 __all__ = ["DETECTRON2", "build_detector", "fast_options", "make_batch"]
@@ -30,7 +36,8 @@ _FAST = "+fast"
 def build_detector(name: str, opts: Sequence[str] = (), device: str = "cpu") -> nn.Module:
     """An R-50-FPN detector with random weights, as its 1x recipe has it.
 
-    With mixed precision in its config, it runs under autocast; as in training, on a GPU only.
+    It runs in the precision that SOLVER.AMP and TEST.PRECISION say, as this project trains and
+    evaluates.
 
     Args:
         name: a registered label assignment or a key of :data:`DETECTRON2`; with "+fast" behind it,
@@ -51,7 +58,8 @@ def build_detector(name: str, opts: Sequence[str] = (), device: str = "cpu") -> 
     fast = fast_options() if name.endswith(_FAST) else []
     torch.manual_seed(0)
     if detector in DETECTRON2:
-        cfg = load_config(opts=fast)
+        cfg = load_config(opts=[*fast, "MODEL.DEVICE", device])
+        use_cpu_without_cuda(cfg)
         model = instantiate(model_zoo.get_config(DETECTRON2[detector]).model).to(device)
         if cfg.MODEL.CHANNELS_LAST:
             model.to(memory_format=torch.channels_last)
@@ -60,12 +68,27 @@ def build_detector(name: str, opts: Sequence[str] = (), device: str = "cpu") -> 
         model.head.register_forward_hook(_to_float32)
     else:
         recipe = f"COCO-Detection/{detector.lower()}_R_50_FPN_1x.yaml"
-        cfg = load_config(recipe, [*fast, *opts])
-        cfg.MODEL.DEVICE = device
+        cfg = load_config(recipe, [*fast, *opts, "MODEL.DEVICE", device])
+        use_cpu_without_cuda(cfg)
         model = build_model(cfg)
-    if cfg.SOLVER.AMP.ENABLED and device.startswith("cuda"):
-        model.forward = torch.autocast("cuda", getattr(torch, cfg.SOLVER.AMP.DTYPE))(model.forward)
+    _set_precision(model, cfg)
     return model
+
+
+def _set_precision(model: nn.Module, cfg: CfgNode) -> None:
+    forward = model.forward
+    amp = cfg.SOLVER.AMP
+    training = getattr(torch, amp.DTYPE) if amp.ENABLED else torch.float32
+    inference = getattr(torch, cfg.TEST.PRECISION)
+    device_type = torch.device(cfg.MODEL.DEVICE).type
+
+    def forward_in_precision(batch: list[dict[str, Any]]) -> Any:
+        precision = training if model.training else inference
+        is_mixed = precision != torch.float32
+        with torch.autocast(device_type, precision, enabled=is_mixed):
+            return forward(batch)
+
+    model.forward = forward_in_precision
 
 
 def _to_channels_last(_module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
