@@ -8,6 +8,7 @@ from .cleaning import CleaningReport, clean_boxes
 from .dataset_mapper import CheckedDatasetMapper
 from .datasets import register_builtin_datasets
 from .fast_mapper import IMAGE_CACHE, FastDatasetMapper
+from .formats import read_coco_json
 from .image_files import READ_ERRORS, image_size, read_image
 from .model_inputs import has_objects, map_record
 from .records import (
@@ -58,6 +59,7 @@ __all__ = [
     "load_dataset",
     "load_table",
     "map_record",
+    "read_coco_json",
     "read_image",
     "register_builtin_datasets",
     "register_custom_datasets",

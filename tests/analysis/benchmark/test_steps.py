@@ -9,10 +9,12 @@ from autoassign.analysis.benchmark import (
     build_detector,
     count_model,
     make_batch,
+    make_batch_like,
     steps,
     time_inference,
     time_training,
 )
+from autoassign.data import TableBuilder
 
 
 @pytest.mark.parametrize(
@@ -57,10 +59,29 @@ def test_a_detector_of_any_project_takes_the_fast_options(name, channels_last):
     assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
 
 
+def test_objects_of_a_dataset_are_scaled_with_the_image():
+    builder = TableBuilder()
+    for number, size in enumerate([(50, 100), (10, 10), (400, 200)]):
+        builder.add_image(f"{number}.jpg", number, *size)
+    builder.add_object(0, 1, (10, 20, 30, 40))
+    builder.add_object(2, 7, (20, 40, 100, 400))
+    batch = make_batch_like(builder.build(), 2, (100, 400), num_classes=5)
+    first, last = (x["instances"] for x in batch)
+    assert first.gt_boxes.tensor.tolist() == [[40, 40, 120, 80]]
+    assert last.gt_boxes.tensor.tolist() == [[40, 10, 200, 100]]
+    assert (first.gt_classes.tolist(), last.gt_classes.tolist()) == ([1], [2])
+
+
+def test_images_without_a_size_are_no_dataset_to_imitate():
+    builder = TableBuilder()
+    builder.add_image("a.jpg", 1)
+    with pytest.raises(ValueError, match="every image must have a size"):
+        make_batch_like(builder.build(), 2, (100, 400))
+
+
 @pytest.mark.parametrize("name", ["d2-FCOS", "d2-RetinaNet"])
 def test_detectron2s_detectors_train_under_autocast(name):
     model = build_detector(f"{name}+fast")
-    model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)
     seen = []
     model.head.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[0]))
     with EventStorage():

@@ -1,6 +1,6 @@
 """Measurements behind ``autoassign benchmark``."""
 
-from .contenders import build_detector, fast_options, make_batch
+from .contenders import build_detector, fast_options, make_batch, make_batch_like
 from .evaluation import EvaluationRow, measure_evaluation
 from .loading import LoadingRow, measure_loading, time_model
 from .loss import LossCase, LossRow, loss_of, measure_loss, strategy_names
@@ -19,6 +19,7 @@ __all__ = [
     "fast_options",
     "loss_of",
     "make_batch",
+    "make_batch_like",
     "measure_evaluation",
     "measure_loading",
     "measure_loss",

@@ -21,9 +21,10 @@ from ...config import (
     load_config,
     use_cpu_without_cuda,
 )
+from ...data import BoxTable
 from .inputs import make_objects
 
-__all__ = ["DETECTRON2", "build_detector", "fast_options", "make_batch"]
+__all__ = ["DETECTRON2", "build_detector", "fast_options", "make_batch", "make_batch_like"]
 
 # detectron2's own detectors of one stage: name -> its config.
 DETECTRON2 = {
@@ -110,12 +111,47 @@ def fast_options() -> list[Any]:
 def make_batch(
     num_images: int, image_size: tuple[int, int], num_objects: int, num_classes: int = 80
 ) -> list[dict]:
-    """Images of noise with random objects of 10 to 120 pixels, as a dataset mapper returns them."""
+    """Images of noise with random objects of 10 to 120 pixels."""
     generator = torch.Generator().manual_seed(0)
-    batch = []
-    for _ in range(num_images):
-        boxes, classes = make_objects(num_objects, image_size, num_classes, generator)
-        instances = Instances(image_size, gt_boxes=Boxes(boxes), gt_classes=classes)
-        image = torch.randint(0, 256, (3, *image_size), generator=generator, dtype=torch.uint8)
-        batch.append({"image": image, "instances": instances})
-    return batch
+    objects = [
+        make_objects(num_objects, image_size, num_classes, generator) for _ in range(num_images)
+    ]
+    return _noise_with(objects, image_size, generator)
+
+
+def make_batch_like(
+    table: BoxTable, num_images: int, image_size: tuple[int, int], num_classes: int = 80
+) -> list[dict]:
+    """Images of noise with the objects of images of a dataset, evenly spaced in it.
+
+    Boxes are scaled with the image. Classes are those of the dataset modulo ``num_classes``.
+
+    Raises:
+        ValueError: the dataset has no image, or an image of unknown size.
+    """
+    if not len(table) or not table.sizes.all():
+        raise ValueError(f"{table.image_root or 'the dataset'}: every image must have a size")
+    objects = []
+    for index in torch.linspace(0, len(table) - 1, num_images).long().tolist():
+        rows = slice(table.offsets[index], table.offsets[index + 1])
+        height, width = (new / old for new, old in zip(image_size, table.sizes[index], strict=True))
+        boxes = torch.from_numpy(table.boxes[rows] * (width, height, width, height)).float()
+        objects.append((boxes, torch.from_numpy(table.classes[rows]) % num_classes))
+    return _noise_with(objects, image_size, torch.Generator().manual_seed(0))
+
+
+def _noise_with(
+    objects: Sequence[tuple[Tensor, Tensor]],
+    image_size: tuple[int, int],
+    generator: torch.Generator,
+) -> list[dict]:
+    """Images of noise with these boxes and classes, as a dataset mapper returns them."""
+    return [
+        {
+            "image": torch.randint(
+                0, 256, (3, *image_size), generator=generator, dtype=torch.uint8
+            ),
+            "instances": Instances(image_size, gt_boxes=Boxes(boxes), gt_classes=classes),
+        }
+        for boxes, classes in objects
+    ]

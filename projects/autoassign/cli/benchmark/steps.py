@@ -42,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="in each image (default 8)",
     )
+    parser.add_argument(
+        "--annotations",
+        type=Path,
+        metavar="FILE",
+        help="COCO annotations; the objects of some of its images instead of random ones",
+    )
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="default 5")
     parser.add_argument("--device", default="", help="default: cuda if available, else cpu")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
@@ -64,11 +70,23 @@ def run_benchmark(args: argparse.Namespace, *, training: bool) -> None:
     """Measure and print a row for every detector."""
     import torch
 
-    from ...analysis.benchmark import build_detector, make_batch, time_inference, time_training
+    from ...analysis.benchmark import (
+        build_detector,
+        make_batch,
+        make_batch_like,
+        time_inference,
+        time_training,
+    )
+    from ...data import read_coco_json
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     detectors = {name: build_detector(name, args.opts, device) for name in args.detectors}
-    batch = make_batch(args.batch_size, tuple(args.size), args.objects)
+    size = tuple(args.size)
+    if args.annotations:
+        table = read_coco_json(args.annotations).table
+        batch = make_batch_like(table, args.batch_size, size)
+    else:
+        batch = make_batch(args.batch_size, size, args.objects)
     measure = time_training if training else time_inference
     rows = measure(detectors, batch, rounds=args.rounds)
     _print(rows)

@@ -2,11 +2,11 @@
 
     autoassign benchmark train
     autoassign benchmark train --detectors d2-FCOS d2-FCOS+fast AutoAssign AutoAssign+fast
-    autoassign benchmark train --json rows.json MODEL.CHANNELS_LAST True
+    autoassign benchmark train --annotations instances_val2017.json --json rows.json
 
-Images are noise with random objects; weights are random. Config options are those of this
+Images are noise; weights are random. Config options are those of this
 project's detectors; detectron2's are as its model zoo has them. "+fast" behind a name of either
-adds the options of configs/recipes/fast.yaml; mixed precision is for GPUs only. A ratio is the
+adds the options of configs/recipes/fast.yaml. A ratio is the
 median over the rounds of a detector's step by that of the first one. "data" is the conversion of
 images.
 """
