@@ -70,6 +70,14 @@ def test_onnx_finds_what_pytorch_finds(folder, shape):
     assert_detections(outputs, detector(), images)
 
 
+def test_the_precision_of_evaluation_is_not_exported(tmp_path):
+    model = detector("TEST.PRECISION", "bfloat16")
+    export_detector(model, narrow_cfg(*OPTIONS), CLASS_NAMES, tmp_path)
+    images = batch(*SHAPES[0])
+    outputs = session(tmp_path / "model.onnx").run(None, {"images": images.numpy()})
+    assert_detections(outputs, detector(), images)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_torchscript_finds_what_pytorch_finds(folder, shape):
     assert torchvision  # registers NMS

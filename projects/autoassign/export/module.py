@@ -34,6 +34,7 @@ class DenseModule(nn.Module):
         super().__init__()
         self.dtype = torch.float16 if half else torch.float32
         self.model = model
+        model.test_precision = torch.float32  # the file has one precision of its own
         model.backbone.to(self.dtype)
         model.head.to(self.dtype)
         # Images are padded to multiples of this.
