@@ -45,7 +45,8 @@ def content(images: list, annotations: list, categories: list = CATS) -> dict:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def test_roboflow(register):
+@pytest.mark.parametrize("splits", [{"TRAIN": "train", "TEST": "valid"}, {"TRAIN": ""}])
+def test_roboflow(register, splits):
     """Folders train and valid, files _annotations.coco.json, a category 0 without objects."""
     export = {
         "info": {"year": "2024", "version": "1", "description": "Exported from roboflow.com"},
@@ -71,9 +72,7 @@ def test_roboflow(register):
     name = "_annotations.coco.json"
     register(export, ["valid/a_png.rf.0a1b.jpg"], f"valid/{name}")
 
-    records = register(
-        export, ["train/a_png.rf.0a1b.jpg"], f"train/{name}", TRAIN="train", TEST="valid"
-    )
+    records = register(export, ["train/a_png.rf.0a1b.jpg"], f"train/{name}", **splits)
 
     assert register.cfg.DATASETS.TRAIN == ("set_train__annotations.coco",)
     assert register.cfg.DATASETS.TEST == ("set_valid__annotations.coco",)

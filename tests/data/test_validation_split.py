@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoassign.config import check_values
-from autoassign.data import BoxTable, TableBuilder, register_custom_datasets
+from autoassign.data import BoxTable, TableBuilder, load_table, register_custom_datasets
 from autoassign.data.validation_split import choose_validation_images
 
 
@@ -123,6 +123,8 @@ def test_both_parts_are_registered_and_written_down(flat, tmp_path):
     with open(MetadataCatalog.get("flat_val").json_file) as file:
         assert len(json.load(file)["images"]) == len(val)
     assert MetadataCatalog.get("flat_val").thing_classes == ["cell", "virus"]
+    summary = load_table("flat_val").report.summary
+    assert summary == f"{len(val)} images, {len(val)} boxes of flat (20 images, 20 boxes)"
 
 
 def test_another_seed_gives_another_part(flat):

@@ -46,15 +46,22 @@ def test_xml_apart_from_the_images(register):
     assert found == {"flat": ["images/a.png", "images/b.png"]}
 
 
-def test_folders_as_splits_with_the_same_names_in_each(register):
+@pytest.mark.parametrize("splits", [{"TRAIN": "train", "TEST": "valid"}, {}])
+def test_folders_as_splits_with_the_same_names_in_each(register, splits):
     """As Roboflow exports VOC, and with annotations and images apart."""
     names = [f"{split}/{kind}/a" for split in ("train", "valid") for kind in ("labels", "images")]
     annotations = {f"{name}.xml": CELL for name in names if "labels" in name}
     images = [f"{name}.png" for name in names if "images" in name]
 
-    found = register(annotations, images, TRAIN="train", TEST="valid")
+    found = register(annotations, images, **splits)
 
     assert found == {"flat_train": ["train/images/a.png"], "flat_valid": ["valid/images/a.png"]}
+
+
+def test_a_folder_called_train_that_holds_images_alone_is_no_split(register):
+    found = register({"xml/a.xml": CELL, "xml/b.xml": CELL}, ["train/a.png", "val/b.png"])
+
+    assert found == {"flat": ["train/a.png", "val/b.png"]}
 
 
 def test_images_in_a_folder_that_is_named(register):
@@ -151,6 +158,18 @@ def test_an_unknown_encoding_is_named(register, tmp_path):
     )
 
     with pytest.raises(ValueError, match=r"flat: a\.xml is not XML: "):
+        register({}, ["a.png"])
+
+
+@pytest.mark.parametrize(
+    ("declaration", "hint"),
+    [("", r" \(it is not UTF-8 and names no encoding\)$"), ('<?xml encoding="cp1252"?>', "[^)]$")],
+)
+def test_xml_that_is_not_utf_8_is_named(register, tmp_path, declaration, hint):
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "a.xml").write_bytes(f"{declaration}<a>ä</a>".encode("cp1252"))
+
+    with pytest.raises(ValueError, match=rf"a\.xml is not XML: .*{hint}"):
         register({}, ["a.png"])
 
 

@@ -147,6 +147,8 @@ def test_split_folders_without_a_yaml_and_without_names(register):
 
     assert list(register(files)) == ["yolo_images_train", "yolo_images_val"]
     assert MetadataCatalog.get("yolo_images_train").thing_classes == ["0", "1"]
+    summary = load_table("yolo_images_val").report.summary
+    assert summary.endswith("repaired: 2 classes without a name, called by their numbers")
 
 
 def test_splits_that_are_named(register):

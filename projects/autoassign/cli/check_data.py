@@ -1,7 +1,8 @@
-"""Check a dataset before training: what it holds, how large its objects are, what is wrong.
+r"""Check a dataset before training: what it holds, how large its objects are, what is wrong.
 
-    autoassign check-data DATASETS.CUSTOM.FORMAT yolo DATASETS.CUSTOM.ROOT FOLDER
-    autoassign check-data --config-file configs/COCO-Detection/autoassign_R_50_FPN_1x.yaml
+    autoassign check-data --config-file finetune/autoassign_MobileNetV2_FPN.yaml \
+      DATASETS.CUSTOM.FORMAT yolo DATASETS.CUSTOM.ROOT FOLDER
+    autoassign check-data --config-file COCO-Detection/autoassign_R_50_FPN_1x.yaml
 
 The datasets are those of DATASETS.CUSTOM, or of DATASETS.TRAIN and TEST. Sizes are those at which
 the config's training sees the objects, beside the strides of the levels that predict them. DIR gets
@@ -39,10 +40,11 @@ def run(args: argparse.Namespace) -> None:
     """Check the datasets, write the files and print what matters."""
     from pathlib import Path
 
-    from ..config import load_config
+    from ..config import check_values, load_config
     from ..data import check_datasets, register_custom_datasets
 
     cfg = load_config(args.config_file, args.opts)
+    check_values(cfg)
     cfg.OUTPUT_DIR = args.output
     register_custom_datasets(cfg)
     names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
@@ -87,7 +89,8 @@ def _lines(content: dict[str, Any]) -> list[str]:
             one, other = each["datasets"]
             lines.append(
                 f"{one} and {other}: {each['num_same_files']} images are in both, "
-                f"{each['num_look_alike'] or 0} of {other} look like images of {one}"
+                f"{each['num_look_alike'] or 0} of {other} look like images of {one} (check.json "
+                "lists them)"
             )
     return lines
 

@@ -154,10 +154,18 @@ def _split_off_validation(
             dataclasses.replace(
                 each,
                 name=f"{each.name}_{part}",
-                table=each.table.select_images(mask),
+                table=table,
                 json_file=None,
+                report=dataclasses.replace(
+                    each.report,
+                    summary=f"{len(table)} images, {len(table.boxes)} boxes of {each.name} "
+                    f"({each.report.summary})",
+                ),
             )
-            for part, mask in (("train", ~chosen), ("val", chosen))
+            for part, table in (
+                ("train", each.table.select_images(~chosen)),
+                ("val", each.table.select_images(chosen)),
+            )
         ]
         for part in parts:
             if not len(part.table):

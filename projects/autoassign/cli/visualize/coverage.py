@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
         format_coverage,
         measure_coverage,
     )
-    from ...config import load_config, replacing
+    from ...config import check_values, load_config, replacing
     from ...data import dataset_name, load_table
 
     strategies = args.strategies or strategy_names()
@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
     if unknown:
         raise ValueError(f"--strategies: no {unknown[0]!r} among {', '.join(strategy_names())}")
     cfg = load_config(args.config_file, args.opts)
+    check_values(cfg)
     if cfg.MODEL.META_ARCHITECTURE != "PointDetector":
         raise ValueError(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; the label assignments are "

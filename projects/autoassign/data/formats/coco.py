@@ -14,7 +14,7 @@ from ..table import BoxTable
 from .coco_json import CocoFile, read_coco_json
 from .faults import Repairs
 from .image_index import ImageIndex, list_files
-from .options import dataset_name, dataset_root, split_list
+from .options import dataset_name, dataset_root, split_folders, split_list
 from .split import Split
 
 __all__ = ["coco_splits"]
@@ -24,7 +24,8 @@ def coco_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
     """Return the training and the test splits that ``cfg.DATASETS.CUSTOM`` names.
 
     ``TRAIN`` and ``TEST`` name annotation files, or folders that hold one each; if both are empty,
-    the only annotation file below ``ROOT`` is the training split. A split is called after the root
+    they are folders of usual names (train, valid, ...), or else the only annotation file below
+    ``ROOT`` is the training split. A split is called after the root
     folder and its annotation file, or the file's path if several files have the same name. Images
     are looked for below ``TRAIN_IMAGES`` or ``TEST_IMAGES`` (default: ``ROOT``), and if they are
     not where the file says, by the end of their path in this folder and that of the file.
@@ -35,8 +36,11 @@ def coco_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
             :func:`~autoassign.data.formats.coco_json.read_coco_json`.
     """
     root = dataset_root(custom)
-    files = {key: _json_files(custom, root, key) for key in ("TRAIN", "TEST")}
-    if not files["TRAIN"] and not files["TEST"]:
+    names = {key: split_list(custom[key]) for key in ("TRAIN", "TEST")}
+    if not any(names.values()):
+        names["TRAIN"], names["TEST"] = split_folders(root, _is_json)
+    files = {key: _json_files(root, key, paths) for key, paths in names.items()}
+    if not any(names.values()):
         files["TRAIN"] = [_only_json_file(root, "DATASETS.CUSTOM.ROOT")]
     json_files = list(dict.fromkeys((*files["TRAIN"], *files["TEST"])))
     contents = dict(zip(json_files, _read_all(json_files), strict=True))
@@ -60,8 +64,12 @@ def coco_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
     return train, test
 
 
-def _json_files(custom: CfgNode, root: Path, key: str) -> list[Path]:
-    files = [root / path for path in split_list(custom[key])]
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
+
+
+def _json_files(root: Path, key: str, paths: list[str]) -> list[Path]:
+    files = [root / path for path in paths]
     files = [_only_json_file(x, f"DATASETS.CUSTOM.{key}") if x.is_dir() else x for x in files]
     for file in files:
         if not file.is_file():
@@ -87,7 +95,7 @@ def _image_roots(custom: CfgNode, root: Path, key: str, num_files: int) -> list[
 
 
 def _only_json_file(folder: Path, option: str) -> Path:
-    found = [path for path in list_files(folder) if path.suffix.lower() == ".json"]
+    found = [path for path in list_files(folder) if _is_json(path)]
     if len(found) != 1:
         listing = ", ".join(str(path.relative_to(folder)) for path in found[:5]) or "none"
         raise ValueError(

@@ -197,7 +197,7 @@ class _Reader:
         if checked.is_faulty:
             return
         if type(entry.get("id")) is not int:
-            self._repair("missing ids of annotations")
+            self._repair("ids of annotations missing or of another type")
         if type(entry["image_id"]) is not int or type(entry["category_id"]) is not int:
             self._repair("ids in annotations of another type")
         if type(entry.get("iscrowd", 0)) is not int:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["ImageIndex", "is_image_name", "list_files"]
+__all__ = ["ImageIndex", "is_image", "list_files"]
 
 
-def is_image_name(name: str) -> bool:
-    """Whether Pillow can read files with the suffix of this name."""
-    return os.path.splitext(name)[1].lower() in Image.registered_extensions()
+def is_image(path: Path) -> bool:
+    """Whether Pillow can read files with the suffix of this path."""
+    return path.suffix.lower() in Image.registered_extensions()
 
 
 def list_files(folder: Path) -> Iterator[Path]:
@@ -42,7 +42,7 @@ class ImageIndex:
         found: dict[str, set[Path]] = defaultdict(set)
         for folder in self._folders:
             for path in list_files(folder):
-                if is_image_name(path.name):
+                if is_image(path):
                     found[path.stem.lower()].add(path)
         return {stem: sorted(paths) for stem, paths in found.items()}
 
@@ -62,7 +62,7 @@ class ImageIndex:
         if not parts:
             return None
         name = parts[-1].lower()
-        stem = os.path.splitext(name)[0] if is_image_name(name) else name
+        stem = os.path.splitext(name)[0] if is_image(Path(name)) else name
         candidates = self._by_stem.get(stem, [])
         with_ending = [path for path in candidates if path.name.lower() == name]
         ranked = sorted(

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from ..table import BoxTable, TableBuilder
 from .faults import Faults
 from .image_index import ImageIndex, list_files
-from .options import dataset_name, dataset_root, split_list
+from .options import dataset_name, dataset_root, split_folders, split_list
 from .split import Split
 from .voc_xml import VocImage, read_voc_xml
 
@@ -20,10 +20,11 @@ def voc_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
     """Return the training and the test splits that ``cfg.DATASETS.CUSTOM`` names.
 
     A name in ``TRAIN`` or ``TEST`` is that of a list, ``ImageSets/Main/<name>.txt``, or of a folder
-    below ``ROOT`` with XML files; if both are empty, all XML files below ``ROOT`` are the training
-    split. The image of an annotation has its name, else that of its ``<filename>``; of several, the
-    one closest to the annotation is taken. Images are looked for below ``TRAIN_IMAGES`` or
-    ``TEST_IMAGES`` (default: ``JPEGImages`` if it exists, else ``ROOT``).
+    below ``ROOT`` with XML files; if both are empty, they are folders of usual names (train, valid,
+    ...), or else all XML files below ``ROOT`` are the training split. The image of an annotation
+    has its name, else that of its ``<filename>``; of several, the one closest to the annotation is
+    taken. Images are looked for below ``TRAIN_IMAGES`` or ``TEST_IMAGES`` (default: ``JPEGImages``
+    if it exists, else ``ROOT``).
 
     Difficult objects become crowds: they are left out of training, and detections of them count
     neither for nor against a detector. The classes are those of the objects in the training
@@ -37,7 +38,8 @@ def voc_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
     root = dataset_root(custom)
     train, test = split_list(custom.TRAIN), split_list(custom.TEST)
     if not train and not test:
-        train = ["."]
+        train, test = split_folders(root, _is_xml)
+        train = train or ["."]
     images = {name: _read_split(root, name) for name in (*train, *test)}
     class_names = sorted(
         {item.name for name in train or test for image in images[name] for item in image.objects}
@@ -65,6 +67,10 @@ def voc_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
     )
 
 
+def _is_xml(path: Path) -> bool:
+    return path.suffix.lower() == ".xml"
+
+
 def _split_file(root: Path, split: str) -> Path:
     return root / "ImageSets" / "Main" / f"{split}.txt"
 
@@ -77,7 +83,7 @@ def _read_split(root: Path, name: str) -> list[VocImage]:
         annotations = [root / "Annotations" / f"{each}.xml" for each in read_voc_list(list_file)]
     elif folder.is_dir():
         source = folder
-        annotations = [x for x in list_files(folder) if x.suffix.lower() == ".xml"]
+        annotations = [path for path in list_files(folder) if _is_xml(path)]
     else:
         known = sorted(other.stem for other in list_file.parent.glob("*.txt"))
         raise FileNotFoundError(

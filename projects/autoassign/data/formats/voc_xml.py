@@ -55,13 +55,22 @@ def read_voc_xml(path: Path, faults: Faults) -> VocImage | None:
     Raises:
         OSError: the file cannot be read.
     """
+    content = path.read_bytes()
     try:
-        root = ET.fromstring(path.read_bytes())
+        root = ET.fromstring(content)
     # LookupError: an encoding that Python does not know.
     except (ET.ParseError, ValueError, LookupError, RecursionError) as error:
-        faults.add("XML", f"{path.name} is not XML: {error}")
+        faults.add("XML", f"{path.name} is not XML: {error}{_encoding_hint(content)}")
         return None
     return _Annotation(path, root, faults).read()
+
+
+def _encoding_hint(content: bytes) -> str:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return "" if b"encoding=" in content else " (it is not UTF-8 and names no encoding)"
+    return ""
 
 
 class _Annotation:

@@ -11,16 +11,13 @@ import yaml
 from detectron2.config import CfgNode
 
 from .faults import Faults, Repairs, describe
-from .image_index import is_image_name, list_files
-from .options import dataset_name, split_list
+from .image_index import is_image, list_files
+from .options import TEST_NAMES, dataset_name, split_folders, split_list
 from .split import Split
 from .yolo_labels import yolo_table
 
 __all__ = ["yolo_splits"]
 
-# Names that tools give to the splits.
-_TRAIN_NAMES = ("train", "training")
-_TEST_NAMES = ("val", "valid", "validation", "test")
 # Folders that hold all images.
 _WHOLE = ("images", ".")
 
@@ -65,6 +62,8 @@ def yolo_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
             paths={"dirname": str(dataset.folder), "split": name},
         )
     for split in splits.values():
+        if class_names is None:
+            split.repairs["classes without a name, called by their numbers"] = num_classes
         split.class_names = class_names or [str(index) for index in range(num_classes)]
         split.category_ids = list(range(len(split.class_names)))
     return [splits[name] for name in train], [splits[name] for name in test]
@@ -84,18 +83,14 @@ class _Dataset:
 
     def default_splits(self) -> tuple[list[str], list[str]]:
         if self.yaml_file is not None:
-            return ["train"], [key for key in _TEST_NAMES if self.content.get(key)][:1]
+            return ["train"], [key for key in TEST_NAMES if self.content.get(key)][:1]
         for parent in ("images", "."):
             train, test = (
-                [
-                    str(Path(parent, name))
-                    for name in names
-                    if (self.folder / parent / name).is_dir()
-                ]
-                for names in (_TRAIN_NAMES, _TEST_NAMES)
+                [str(Path(parent, name)) for name in names]
+                for names in split_folders(self.folder / parent, is_image)
             )
             if train:
-                return train[:1], test[:1]
+                return train, test
         return ["images" if (self.folder / "images").is_dir() else "."], []
 
     def list_images(self, split: str) -> list[Path]:
@@ -174,7 +169,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _images_of(source: Path) -> list[Path]:
     """The images of a folder, or those that a text file lists."""
     if source.is_dir():
-        return [path for path in list_files(source) if is_image_name(path.name)]
+        return [path for path in list_files(source) if is_image(path)]
     images = []
     for line in _read_lines(source):
         # Relative to the list's folder, or to the one above it.
