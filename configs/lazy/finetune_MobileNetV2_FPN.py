@@ -12,6 +12,7 @@ from detectron2.model_zoo import get_config
 from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import CosineParamScheduler
 
+from autoassign.data import FastDatasetMapper
 from autoassign.engine import parameter_groups
 from autoassign.modeling import LastLevelP6, TorchvisionBackbone
 
@@ -34,13 +35,15 @@ model.channels_last = True
 model.pixel_mean = [123.675, 116.280, 103.530]
 model.pixel_std = [58.395, 57.120, 57.375]
 
-dataloader.train.mapper.image_format = "RGB"
-dataloader.train.mapper.augmentations = [
-    L(T.ResizeShortestEdge)(
-        short_edge_length=(256, 288, 320, 352), max_size=512, sample_style="choice"
-    ),
-    L(T.RandomFlip)(horizontal=True),
-]
+dataloader.train.mapper = L(FastDatasetMapper)(
+    image_format="RGB",
+    augmentations=[
+        L(T.ResizeShortestEdge)(
+            short_edge_length=(256, 288, 320, 352), max_size=512, sample_style="choice"
+        ),
+        L(T.RandomFlip)(horizontal=True),
+    ],
+)
 dataloader.test.mapper.augmentations = [
     L(T.ResizeShortestEdge)(short_edge_length=320, max_size=512)
 ]

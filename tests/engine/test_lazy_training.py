@@ -84,6 +84,7 @@ def test_both_routes_train_alike(name):
     data = lazy.dataloader.train
     assert data.total_batch_size == yaml.SOLVER.IMS_PER_BATCH
     assert data.mapper.image_format == yaml.INPUT.FORMAT
+    assert ("FastDatasetMapper" in str(data.mapper._target_)) == yaml.DATALOADER.FAST_MAPPER
     resize = data.mapper.augmentations[0]
     assert tuple(resize.short_edge_length) == yaml.INPUT.MIN_SIZE_TRAIN
     assert (resize.max_size, resize.sample_style) == (
