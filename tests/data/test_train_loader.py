@@ -1,14 +1,20 @@
 import itertools
+import os
+import signal
 
 import pytest
-import torch
 from detectron2.data import MapDataset
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from autoassign.data import build_train_loader, build_train_mapper, register_custom_datasets
-from autoassign.data.loading_processes import NotingMapper
+from autoassign.data import (
+    NotingMapper,
+    build_train_loader,
+    build_train_mapper,
+    naming_lost_file,
+    register_custom_datasets,
+)
 from autoassign.data.train_loader import TrainingBatches, derive_seed
 
 
@@ -89,21 +95,32 @@ def object_counts(cfg, count):
     return [len(x["instances"]) for [x] in itertools.islice(loader, count)]
 
 
-def test_processes_of_an_earlier_iteration_are_not_called_dead(pets):
-    loader = build_train_loader(pets, mapper=build_train_mapper(pets))
-    loader.mapper = NotingMapper(str, 1)
-    note = torch.tensor(list(b"999999 earlier.jpg"))
-    loader.mapper._notes[0, : len(note)] = note
-    assert loader.mapper.file_of_dead_process() == "earlier.jpg"
-    next(iter(loader))
-    assert loader.mapper.file_of_dead_process() is None
+def kill_if_told(record):
+    if record.get("kill"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(record)
 
 
-def test_loading_processes_note_records_without_a_file_too():
-    mapper = NotingMapper(len, 1)
-    dataset = MapDataset([{"pixels": 1}], mapper)
-    assert list(DataLoader(dataset, num_workers=1, collate_fn=list)) == [[1]]
-    assert mapper.file_of_dead_process() == "an image"
+def load_all(*records):
+    mapper = NotingMapper(kill_if_told, 1)
+    with naming_lost_file():
+        return list(DataLoader(MapDataset(records, mapper), num_workers=1, collate_fn=list)), mapper
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [({"file_name": "é 1.jpg"}, "é 1.jpg"), ({"pixels": 1}, "an image")],
+)
+def test_what_a_process_worked_on_when_it_died_is_named(record, name):
+    with pytest.raises(ChildProcessError, match=f"that was loading {name} has died: DataLoader"):
+        load_all({"file_name": "a longer name before it.jpg"}, {**record, "kill": True})
+
+
+def test_processes_that_have_ended_are_not_called_dead():
+    _, mapper = load_all({"file_name": "a.jpg"})
+    assert mapper.lost_files() == []
+    with pytest.raises(RuntimeError, match="out of memory"), naming_lost_file():
+        raise RuntimeError("out of memory")
 
 
 def test_mixing_ends_where_the_config_says(pets):

@@ -10,6 +10,7 @@ from .datasets import register_builtin_datasets
 from .fast_mapper import IMAGE_CACHE, FastDatasetMapper
 from .formats import read_coco_json
 from .image_files import READ_ERRORS, image_size, read_image
+from .loading_processes import NotingMapper, naming_lost_file
 from .model_inputs import has_objects, map_record
 from .records import (
     choose_records,
@@ -23,7 +24,6 @@ from .register import FORMATS, register_custom_datasets
 from .table import BoxTable, TableBuilder
 from .train_loader import (
     TrainingBatches,
-    TrainLoader,
     build_train_loader,
     build_train_mapper,
     derive_seed,
@@ -39,9 +39,9 @@ __all__ = [
     "DatasetReport",
     "FastDatasetMapper",
     "LoadedTable",
+    "NotingMapper",
     "TableBuilder",
     "TableDataset",
-    "TrainLoader",
     "TrainingBatches",
     "build_train_augmentations",
     "build_train_loader",
@@ -59,6 +59,7 @@ __all__ = [
     "load_dataset",
     "load_table",
     "map_record",
+    "naming_lost_file",
     "read_coco_json",
     "read_image",
     "register_builtin_datasets",

@@ -26,7 +26,6 @@ from .mixing import MixedDataset
 from .packing import PackedBatch
 
 __all__ = [
-    "TrainLoader",
     "TrainingBatches",
     "build_train_loader",
     "build_train_mapper",
@@ -104,17 +103,10 @@ class _SeededSamples(Dataset):
         return (self._first if place < self._num_first else self._dataset)[index]
 
 
-class TrainLoader(DataLoader):
-    """A DataLoader whose processes pack their batches.
-
-    Attributes:
-        mapper: knows the files that its processes work on.
-    """
-
-    mapper: NotingMapper
+class _PackingLoader(DataLoader):
+    """A DataLoader whose processes pack their batches."""
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:  # type: ignore[override]
-        self.mapper.forget()  # processes of an earlier iteration have ended
         for batch in super().__iter__():
             yield batch.unpack() if isinstance(batch, PackedBatch) else batch
 
@@ -198,7 +190,7 @@ def build_train_loader(
             dataset, mosaic_prob=options.MOSAIC_PROB, mixup_prob=options.MIXUP_PROB
         )
     num_first = cfg.INPUT.MIX_UNTIL * cfg.SOLVER.MAX_ITER * batch_size
-    loader = TrainLoader(
+    return _PackingLoader(
         _SeededSamples(dataset, seed, first, num_first),
         batch_sampler=TrainingBatches(arguments["sampler"], batch_size, groups),
         num_workers=arguments["num_workers"],
@@ -207,8 +199,6 @@ def build_train_loader(
         # The detector does not wait for copies of what is pinned.
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
-    loader.mapper = mapper
-    return loader
 
 
 def _is_mixing(cfg: CfgNode) -> bool:

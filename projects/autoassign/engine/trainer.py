@@ -27,11 +27,12 @@ from ..config import check_values, replacing, use_cpu_without_cuda
 from ..data import (
     IMAGE_CACHE,
     CheckedDatasetMapper,
+    NotingMapper,
     TrainingBatches,
-    TrainLoader,
     build_train_loader,
     build_train_mapper,
     derive_seed,
+    naming_lost_file,
 )
 from ..evaluation import build_evaluator
 from ..runs import evaluation_folder, explaining_build_errors, repair_metrics
@@ -207,20 +208,9 @@ class Trainer(DefaultTrainer):
         if isinstance(batches, TrainingBatches):
             batches.start_iter = self.start_iter
         try:
-            with self._signals:
+            with naming_lost_file(), self._signals:
                 results = super().train()
-        # When a loading process dies, RuntimeError or OSError is raised wherever the training is.
-        except (FloatingPointError, OSError, RuntimeError) as error:
-            loader = self.data_loader
-            is_ours = isinstance(loader, TrainLoader)
-            file_name = loader.mapper.file_of_dead_process() if is_ours else None
-            if file_name is not None:
-                raise ChildProcessError(
-                    f"The process that was loading {file_name} has died: {str(error).strip(' .')}. "
-                    f"{self._last_checkpoint()}"
-                ) from error
-            if isinstance(error, RuntimeError):
-                raise
+        except (FloatingPointError, OSError) as error:
             raise type(error)(f"{error}. {self._last_checkpoint()}") from error
         shutil.rmtree(Path(self.cfg.OUTPUT_DIR, IMAGE_CACHE), ignore_errors=True)
         return results
@@ -307,7 +297,7 @@ class Trainer(DefaultTrainer):
         cls, cfg: CfgNode, model: nn.Module, evaluators: list[DatasetEvaluator] | None = None
     ) -> dict[str, Any]:
         """See :meth:`detectron2.engine.DefaultTrainer.test`; nothing is printed."""
-        with printing_to_log():
+        with naming_lost_file(), printing_to_log():
             return super().test(cfg, model, evaluators)
 
     @classmethod
@@ -338,8 +328,9 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
         """detectron2's loader with :class:`CheckedDatasetMapper`."""
+        mapper = CheckedDatasetMapper(cfg, is_train=False)
         return build_detection_test_loader(
-            cfg, dataset_name, mapper=CheckedDatasetMapper(cfg, is_train=False)
+            cfg, dataset_name, mapper=NotingMapper(mapper, cfg.DATALOADER.NUM_WORKERS)
         )
 
     @classmethod
