@@ -86,8 +86,8 @@ def test_one_summary_line_per_dataset(make_cfg, coco_folder, caplog):
     register_custom_datasets(coco_cfg(make_cfg, root, TEST="train.json"))
 
     line = (
-        "2 images, 1 boxes; dropped 1 (1 zero area); repaired: 1 areas of another type, 1 missing "
-        "ids of annotations, 1 ids in annotations of another type"
+        "2 images, 1 boxes; dropped 1 (1 zero area); repaired: 1 areas of another type, 1 ids "
+        "of annotations missing or of another type, 1 ids in annotations of another type"
     )
     lines = [r.getMessage() for r in caplog.records if r.name.startswith("autoassign")]
     assert lines == [f"pets_train: {line}"]

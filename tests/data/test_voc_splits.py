@@ -43,6 +43,13 @@ def test_boxes_start_one_pixel_earlier_and_ids_are_integers(register, voc_folder
     }
 
 
+def test_lists_of_usual_names_are_found(register, voc_folder):
+    cfg = register(voc_folder(train={"a": CELL}, trainval={"a": CELL}, val={"b": CELL}), train="")
+
+    assert cfg.DATASETS.TRAIN == ("cells_train",)
+    assert cfg.DATASETS.TEST == ("cells_val",)
+
+
 def test_classes_are_those_of_the_training_splits_in_order(register, voc_folder):
     body = VOC_SIZE + voc_object("z", (5, 5, 9, 9)) + voc_object("b", (5, 5, 9, 9))
     root = voc_folder(train={"a": body}, more={"c": CELL}, test={"d": CELL})

@@ -140,8 +140,8 @@ def _add_data_options(datasets: CN) -> None:
     datasets.CUSTOM.ROOT = ""
     # coco: annotation files, or folders with one each. voc: names of lists
     # (ImageSets/Main/<name>.txt), or folders of XML files. yolo: keys of the data.yaml, or folders
-    # of images. Both empty: what the data.yaml says, else folders of usual names (train, valid,
-    # ...), else all of ROOT is for training.
+    # of images. Both empty: what the data.yaml says, else those of usual names (train, valid, ...),
+    # else all of ROOT is for training.
     datasets.CUSTOM.TRAIN = ""
     datasets.CUSTOM.TEST = ""
     # coco, voc: the folders of the images, where they are not found without.

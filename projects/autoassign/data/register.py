@@ -78,11 +78,11 @@ def register_custom_datasets(cfg: CfgNode) -> None:
             "autoassign.data.shapes` generates it"
         )
     train_splits, test_splits = _read_splits(custom)
-    prepared: dict[str, _Prepared] = {}
-    for split in (*train_splits, *test_splits):
-        if split.name not in prepared:
-            is_train = any(each.name == split.name for each in train_splits)
-            prepared[split.name] = _prepare(split, is_train, custom.SKIP_UNREADABLE)
+    train_names = {split.name for split in train_splits}
+    prepared = {
+        name: _prepare(split, name in train_names, custom.SKIP_UNREADABLE)
+        for name, split in {x.name: x for x in (*train_splits, *test_splits)}.items()
+    }
     train, test = ([prepared[x.name] for x in splits] for splits in (train_splits, test_splits))
     if custom.VAL_FRACTION:
         train, test = _split_off_validation(cfg, train)

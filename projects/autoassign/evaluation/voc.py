@@ -11,8 +11,7 @@ from detectron2.utils.logger import create_small_table
 
 from .coco import FastCOCOEvaluator
 
-__all__ = ["VOCEvaluator", "average_precision"]
-
+__all__ = ["VOCEvaluator", "average_precision", "first_matches"]
 
 _IOU_THRESHOLDS = tuple(range(50, 100, 5))
 # What the challenges of the two years report.
@@ -101,12 +100,7 @@ class _Matches:
         matched = self._iou >= iou_threshold
         counted = ~(matched & self._is_difficult)
         matched, objects = matched[counted], self._object[counted]
-        # The first of several detections of an object is right.
-        places = np.flatnonzero(matched)
-        _, first = np.unique(objects[places], return_index=True)
-        is_right = np.zeros(len(matched), dtype=bool)
-        is_right[places[first]] = True
-        found = np.cumsum(is_right)
+        found = np.cumsum(first_matches(matched, objects))
         return average_precision(
             found / self.num_objects, found / np.arange(1, len(found) + 1), eleven_points
         )
@@ -117,6 +111,20 @@ def _rows_by_image(entries: list[dict[str, Any]]) -> dict[Any, list[int]]:
     for row, entry in enumerate(entries):
         rows[entry["image_id"]].append(row)
     return rows
+
+
+def first_matches(matched: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """(N,) mask of the detections that are right: the first of several that match an object.
+
+    Args:
+        matched: (N,) mask of the detections that match their object, by falling score.
+        objects: (N,) index of the object of each detection.
+    """
+    places = np.flatnonzero(matched)
+    _, first = np.unique(objects[places], return_index=True)
+    is_right = np.zeros(len(matched), dtype=bool)
+    is_right[places[first]] = True
+    return is_right
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray, eleven_points: bool) -> float:

@@ -13,10 +13,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils.logger import create_small_table
 
 from .coco import FastCOCOEvaluator
-from .voc import average_precision
+from .voc import average_precision, first_matches
 
 __all__ = ["WiderFaceEvaluator", "read_subsets", "subset_average_precision"]
-
 
 _SUBSETS = ("easy", "medium", "hard")
 _NUM_THRESHOLDS = 1000
@@ -126,10 +125,7 @@ def _match(
     best = ious.argmax(axis=1)
     matched = ious.max(axis=1) >= _IOU_THRESHOLD
     in_subset = np.isin(best, subset)
-    places = np.flatnonzero(matched & in_subset)
-    _, first = np.unique(best[places], return_index=True)
-    finds = np.zeros(len(detections), dtype=bool)
-    finds[places[first]] = True
+    finds = first_matches(matched & in_subset, best)
     return detections[:, 4], ~matched | in_subset, finds
 
 

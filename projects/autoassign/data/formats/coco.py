@@ -13,8 +13,8 @@ from detectron2.config import CfgNode
 from ..table import BoxTable
 from .coco_json import CocoFile, read_coco_json
 from .faults import Repairs
-from .image_index import ImageIndex, list_files
-from .options import dataset_name, dataset_root, split_folders, split_list
+from .image_index import ImageIndex, has_file, list_files
+from .options import dataset_name, dataset_root, split_list, usual_splits
 from .split import Split
 
 __all__ = ["coco_splits"]
@@ -38,7 +38,9 @@ def coco_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
     root = dataset_root(custom)
     names = {key: split_list(custom[key]) for key in ("TRAIN", "TEST")}
     if not any(names.values()):
-        names["TRAIN"], names["TEST"] = split_folders(root, _is_json)
+        names["TRAIN"], names["TEST"] = usual_splits(
+            root, lambda folder: has_file(folder, _is_json)
+        )
     files = {key: _json_files(root, key, paths) for key, paths in names.items()}
     if not any(names.values()):
         files["TRAIN"] = [_only_json_file(root, "DATASETS.CUSTOM.ROOT")]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["ImageIndex", "is_image", "list_files"]
+__all__ = ["ImageIndex", "has_file", "is_image", "list_files"]
 
 
 def is_image(path: Path) -> bool:
@@ -30,6 +31,11 @@ def list_files(folder: Path) -> Iterator[Path]:
         seen.add(real)
 
 
+def has_file(folder: Path, is_wanted: Callable[[Path], bool]) -> bool:
+    """Whether such a file is below the folder, which need not exist."""
+    return any(map(is_wanted, list_files(folder)))
+
+
 class ImageIndex:
     """The images below some folders, which are listed on first use."""
 
@@ -46,7 +52,7 @@ class ImageIndex:
                     found[path.stem.lower()].add(path)
         return {stem: sorted(paths) for stem, paths in found.items()}
 
-    def find(self, named: str, near: Path | None = None) -> Path | None:
+    def find(self, named: str, near: Path) -> Path | None:
         r"""Find an image by the end of its path.
 
         Args:
@@ -65,28 +71,20 @@ class ImageIndex:
         stem = os.path.splitext(name)[0] if is_image(Path(name)) else name
         candidates = self._by_stem.get(stem, [])
         with_ending = [path for path in candidates if path.name.lower() == name]
-        ranked = sorted(
-            with_ending or candidates, key=lambda path: _likeness(path, parts, near), reverse=True
-        )
-        if len(ranked) > 1 and _likeness(ranked[0], parts, near) == _likeness(
-            ranked[1], parts, near
-        ):
-            return None
-        return ranked[0] if ranked else None
+        candidates = with_ending or candidates
+        likeness = [_likeness(path, parts, near) for path in candidates]
+        best = max(likeness, default=(0, 0))
+        return candidates[likeness.index(best)] if likeness.count(best) == 1 else None
 
 
-def _likeness(path: Path, parts: tuple[str, ...], near: Path | None) -> tuple[int, int]:
+def _likeness(path: Path, parts: tuple[str, ...], near: Path) -> tuple[int, int]:
     """The number of equal folders before the name, and how close the path is to ``near``."""
-    same = 0
-    for a, b in zip(reversed(path.parts[:-1]), reversed(parts[:-1]), strict=False):
-        if a != b:
-            break
-        same += 1
-    shared = 0
-    if near is not None:
-        for a, b in zip(path.parts[:-1], near.parts, strict=False):
-            if a != b:
-                break
-            shared += 1
-        shared -= len(path.parts[:-1]) - shared
-    return same, shared
+    folders = path.parts[:-1]
+    num_equal = _common_length(folders[::-1], parts[-2::-1])
+    num_shared = _common_length(folders, near.parts)
+    return num_equal, 2 * num_shared - len(folders)
+
+
+def _common_length(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from .image_index import list_files
-
-__all__ = ["TEST_NAMES", "dataset_name", "dataset_root", "split_folders", "split_list"]
+__all__ = ["TEST_NAMES", "dataset_name", "dataset_root", "split_list", "usual_splits"]
 
 # Names that tools give to the splits.
 _TRAIN_NAMES = ("train", "training")
@@ -32,19 +30,19 @@ def split_list(value: str) -> list[str]:
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
-def split_folders(root: Path, is_wanted: Callable[[Path], bool]) -> tuple[list[str], list[str]]:
-    """Find a training and a test folder below ``root`` by their names, such as train and valid.
+def usual_splits(root: Path, is_split: Callable[[Path], bool]) -> tuple[list[str], list[str]]:
+    """Find a training and a test split below ``root`` by their names, such as train and valid.
 
     Args:
         root: the folder to look into.
-        is_wanted: which files a split needs; folders without any are left out.
+        is_split: whether a path below it, which need not exist, stands for a split.
 
     Returns:
-        The names of at most one training and one test folder; none without a training folder.
+        The names of at most one training and one test split; none without a training split.
     """
 
     def first(names: tuple[str, ...]) -> list[str]:
-        return [name for name in names if any(map(is_wanted, list_files(root / name)))][:1]
+        return [name for name in names if is_split(root / name)][:1]
 
     train = first(_TRAIN_NAMES)
     return train, first(TEST_NAMES) if train else []

@@ -8,8 +8,8 @@ from detectron2.config import CfgNode
 
 from ..table import BoxTable, TableBuilder
 from .faults import Faults
-from .image_index import ImageIndex, list_files
-from .options import dataset_name, dataset_root, split_folders, split_list
+from .image_index import ImageIndex, has_file, list_files
+from .options import dataset_name, dataset_root, split_list, usual_splits
 from .split import Split
 from .voc_xml import VocImage, read_voc_xml
 
@@ -20,7 +20,7 @@ def voc_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
     """Return the training and the test splits that ``cfg.DATASETS.CUSTOM`` names.
 
     A name in ``TRAIN`` or ``TEST`` is that of a list, ``ImageSets/Main/<name>.txt``, or of a folder
-    below ``ROOT`` with XML files; if both are empty, they are folders of usual names (train, valid,
+    below ``ROOT`` with XML files; if both are empty, they are those of usual names (train, valid,
     ...), or else all XML files below ``ROOT`` are the training split. The image of an annotation
     has its name, else that of its ``<filename>``; of several, the one closest to the annotation is
     taken. Images are looked for below ``TRAIN_IMAGES`` or ``TEST_IMAGES`` (default: ``JPEGImages``
@@ -38,7 +38,7 @@ def voc_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
     root = dataset_root(custom)
     train, test = split_list(custom.TRAIN), split_list(custom.TEST)
     if not train and not test:
-        train, test = split_folders(root, _is_xml)
+        train, test = usual_splits(root, lambda folder: _is_split(root, folder))
         train = train or ["."]
     images = {name: _read_split(root, name) for name in (*train, *test)}
     class_names = sorted(
@@ -65,6 +65,10 @@ def voc_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
         [split(name, custom.TRAIN_IMAGES) for name in train],
         [split(name, custom.TEST_IMAGES) for name in test],
     )
+
+
+def _is_split(root: Path, folder: Path) -> bool:
+    return _split_file(root, folder.name).is_file() or has_file(folder, _is_xml)
 
 
 def _is_xml(path: Path) -> bool:

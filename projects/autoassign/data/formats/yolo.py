@@ -11,8 +11,8 @@ import yaml
 from detectron2.config import CfgNode
 
 from .faults import Faults, Repairs, describe
-from .image_index import is_image, list_files
-from .options import TEST_NAMES, dataset_name, split_folders, split_list
+from .image_index import has_file, is_image, list_files
+from .options import TEST_NAMES, dataset_name, split_list, usual_splits
 from .split import Split
 from .yolo_labels import yolo_table
 
@@ -85,12 +85,11 @@ class _Dataset:
         if self.yaml_file is not None:
             return ["train"], [key for key in TEST_NAMES if self.content.get(key)][:1]
         for parent in ("images", "."):
-            train, test = (
-                [str(Path(parent, name)) for name in names]
-                for names in split_folders(self.folder / parent, is_image)
+            train, test = usual_splits(
+                self.folder / parent, lambda folder: has_file(folder, is_image)
             )
             if train:
-                return train, test
+                return [str(Path(parent, x)) for x in train], [str(Path(parent, x)) for x in test]
         return ["images" if (self.folder / "images").is_dir() else "."], []
 
     def list_images(self, split: str) -> list[Path]:
@@ -123,7 +122,7 @@ class _Dataset:
         if self.yaml_file is None:
             for folder in (self.folder, self.folder / "labels"):
                 if (folder / "classes.txt").is_file():
-                    return _read_lines(folder / "classes.txt")
+                    return _read_lines(folder / "classes.txt") or None
             return None
         names = self.content["names"]
         if isinstance(names, dict):
