@@ -1,4 +1,4 @@
-"""Boxes no detector can learn from, or be judged by, taken out of annotations."""
+"""Removal of boxes that are of no use in training and evaluation."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _FAULTS = ("", "non-finite", "inverted", "zero area", "outside the image")
 
 @dataclass(frozen=True)
 class CleaningReport:
-    """What :func:`clean_boxes` saw and did; ``str()`` gives it in one line.
+    """What :func:`clean_boxes` has kept and changed; ``str()`` gives it in one line.
 
     Attributes:
         num_images: images, with and without boxes.
         num_boxes: boxes kept.
-        num_dropped: reason -> boxes dropped for it; reasons without a box are absent.
-        num_clipped: boxes cut to their image, counted in ``num_boxes`` too.
+        num_dropped: reason -> number of boxes, for reasons that occur.
+        num_clipped: boxes clipped to their image; ``num_boxes`` includes them.
     """
 
     num_images: int

@@ -63,8 +63,8 @@ def mosaic(
 ) -> dict[str, Any]:
     """Four images around a point, each with a corner there.
 
-    After YOLOv4 (arXiv 2004.10934). Gray is where no image reaches. Boxes are clipped to what is
-    seen; those of which less than a tenth of the area is seen are left out.
+    After YOLOv4 (arXiv 2004.10934). What no image covers is gray. Boxes are clipped to the
+    canvas; those of which less than a tenth of the area is visible are left out.
 
     Args:
         samples: upper left, upper right, lower left, lower right. The result has the size of the
@@ -106,8 +106,8 @@ def _clip(boxes: Tensor, region: tuple[int, int, int, int]) -> tuple[Tensor, Ten
 def mixup(sample: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """The mean of two images, with the objects of both.
 
-    After arXiv 1710.09412 and, for detection, 1902.04103. The images have their upper left corners
-    in common; where only one of them is, it is seen alone. The result is as large as needed for
+    After arXiv 1710.09412 and, for detection, 1902.04103. The images share their upper left corner;
+    where there is only one of them, its pixels are kept. The result is as large as needed for
     both: a landscape of 1333 × 800 and a portrait of 800 × 1333 give 1333 × 1333.
 
     Args:

@@ -55,8 +55,8 @@ def read_widerface_text(path: Path, image_root: Path) -> BoxTable:
     image without faces has one such line of zeros nevertheless.
 
     Returns:
-        The table, with the attributes of the faces; those marked as invalid, which no one can
-        tell, are crowds. Image ids are the names without ending. Sizes are unknown.
+        The table, with the attributes of the faces; those marked as invalid, which cannot be
+        recognized, are crowds. Image ids are the names without ending. Sizes are unknown.
 
     Raises:
         OSError: the file cannot be read.

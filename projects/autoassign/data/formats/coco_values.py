@@ -17,7 +17,7 @@ __all__ = [
     "polygon_box",
 ]
 
-# The largest height or width that is believed.
+# The largest height or width that is accepted.
 _MAX_SIZE = 10**6
 
 

@@ -13,7 +13,7 @@ __all__ = ["VocImage", "VocObject", "read_voc_xml"]
 
 _BOX_FIELDS = ("xmin", "ymin", "xmax", "ymax")
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no", "unspecified", "")
-# The largest height or width that is believed.
+# The largest height or width that is accepted.
 _MAX_SIZE = 10**6
 
 
@@ -46,11 +46,10 @@ def read_voc_xml(path: Path, faults: Faults) -> VocImage | None:
 
     Args:
         path: the file.
-        faults: takes up what is wrong: the file is no XML, or lacks a field or has one without
-            meaning.
+        faults: takes up what is wrong: the file is no XML, or a field is missing or invalid.
 
     Returns:
-        The content, None where a fault is in it.
+        The content, or None if it has a fault.
 
     Raises:
         OSError: the file cannot be read.
@@ -74,7 +73,7 @@ def _encoding_hint(content: bytes) -> str:
 
 
 class _Annotation:
-    """Reads the fields of one file, and notes those without meaning."""
+    """Reads the fields of one file, and collects faults."""
 
     def __init__(self, path: Path, root: ET.Element, faults: Faults) -> None:
         self._path = path
