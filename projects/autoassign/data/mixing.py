@@ -64,7 +64,7 @@ def mosaic(
     """Four images around a point, each with a corner there.
 
     After YOLOv4 (arXiv 2004.10934). What no image covers is gray. Boxes are clipped to the
-    canvas; those of which less than a tenth of the area is visible are left out.
+    visible part of their image; those of which less than a tenth of the area is left are dropped.
 
     Args:
         samples: upper left, upper right, lower left, lower right. The result has the size of the

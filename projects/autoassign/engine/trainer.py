@@ -296,7 +296,11 @@ class Trainer(DefaultTrainer):
     def test(
         cls, cfg: CfgNode, model: nn.Module, evaluators: list[DatasetEvaluator] | None = None
     ) -> dict[str, Any]:
-        """See :meth:`detectron2.engine.DefaultTrainer.test`; nothing is printed."""
+        """See :meth:`detectron2.engine.DefaultTrainer.test`; nothing is printed.
+
+        Raises:
+            ChildProcessError: a loading process has died; the file that it worked on is named.
+        """
         with naming_lost_file(), printing_to_log():
             return super().test(cfg, model, evaluators)
 
