@@ -17,18 +17,22 @@ MOBILENET_V2 = 3_504_872 - 1_281_000 - 34_112
 
 
 def detector(cfg: CfgNode) -> int:
-    """Parameters of a PointDetector or RetinaNet."""
+    """Parameters of a PointDetector or of one of detectron2's detectors."""
     bottom_up, channels = _bottom_up(cfg)
-    pyramid = _pyramid(cfg, channels)
+    body = bottom_up + _pyramid(cfg, channels)
     if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
-        return bottom_up + pyramid + _retinanet_head(cfg)
-    return bottom_up + pyramid + _point_head(cfg) + _assignment(cfg)
+        options = cfg.MODEL.RETINANET
+        return body + _detectron2_head(cfg, options, outputs=9 * (options.NUM_CLASSES + 4))
+    if cfg.MODEL.META_ARCHITECTURE == "Detectron2FCOS":
+        options = cfg.MODEL.POINT_HEAD
+        return body + _detectron2_head(cfg, options, outputs=options.NUM_CLASSES + 4 + 1)
+    return body + _point_head(cfg) + _assignment(cfg)
 
 
 def _bottom_up(cfg: CfgNode) -> tuple[int, list[int]]:
     """Parameters, and channels of the features of strides 8, 16 and 32."""
     name = cfg.MODEL.FPN.BOTTOM_UP
-    if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" or name == "build_point_resnet_backbone":
+    if "resnet" in name:
         return _resnet(cfg.MODEL.RESNETS, cfg.MODEL.BACKBONE.FREEZE_AT)
     if name == "build_swin_backbone":
         return _swin(*SWIN[cfg.MODEL.SWIN.SIZE])
@@ -85,7 +89,7 @@ def _pyramid(cfg: CfgNode, channels: list[int]) -> int:
     # A convolution has a bias or a GroupNorm.
     bias_or_norm = 2 * out if options.NORM == "GN" else out
     total = sum(c * out + bias_or_norm + 9 * out * out + bias_or_norm for c in channels)
-    if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
+    if cfg.MODEL.BACKBONE.NAME == "build_retinanet_resnet_fpn_backbone":
         return total + (9 * channels[-1] * out + out) + (9 * out * out + out)
     last_p = options.TOP_BLOCK_IN_FEATURE == "p5"
     total += 9 * (out if last_p else channels[-1]) * out + out
@@ -122,8 +126,7 @@ def _assignment(cfg: CfgNode) -> int:
     return {"category": 4 * cfg.MODEL.POINT_HEAD.NUM_CLASSES, "shared": 4}.get(center, 0)
 
 
-def _retinanet_head(cfg: CfgNode) -> int:
-    options, c = cfg.MODEL.RETINANET, cfg.MODEL.FPN.OUT_CHANNELS
-    anchors = 9
-    towers = 2 * options.NUM_CONVS * (9 * c * c + c)
-    return towers + anchors * (options.NUM_CLASSES + 4) * (9 * c + 1)
+def _detectron2_head(cfg: CfgNode, options: CfgNode, outputs: int) -> int:
+    c = cfg.MODEL.FPN.OUT_CHANNELS
+    norm = 2 * c if options.NORM == "GN" else 0
+    return 2 * options.NUM_CONVS * (9 * c * c + c + norm) + outputs * (9 * c + 1)

@@ -44,7 +44,8 @@ def load(name: str) -> CfgNode:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_config_builds_its_detector_optimizer_and_schedule(name):
     cfg = load(name)
-    cfg.MODEL.POINT_HEAD.NUM_CLASSES = cfg.MODEL.POINT_HEAD.NUM_CLASSES or 3
+    for head in (cfg.MODEL.POINT_HEAD, cfg.MODEL.RETINANET):
+        head.NUM_CLASSES = head.NUM_CLASSES or 3
     # Shapes are enough, but Swin and torchvision's models are built with numbers.
     cfg.MODEL.DEVICE = "meta" if "resnet" in cfg.MODEL.FPN.BOTTOM_UP else "cpu"
     with torch.device(cfg.MODEL.DEVICE):
@@ -59,7 +60,8 @@ def test_every_config_trains_a_step_and_detects(name):
     cfg = load(name)
     is_basic = cfg.MODEL.RESNETS.DEPTH < 50
     width = ("MODEL.RESNETS.RES2_OUT_CHANNELS", 8) if is_basic else REDUCED_BOTTLENECKS
-    cfg.merge_from_list([*REDUCED, *width, "MODEL.POINT_HEAD.NUM_CLASSES", 5])
+    classes = ("MODEL.POINT_HEAD.NUM_CLASSES", 5, "MODEL.RETINANET.NUM_CLASSES", 5)
+    cfg.merge_from_list([*REDUCED, *width, *classes])
     torch.manual_seed(0)
     model = build_model(cfg).train()
     optimizer = build_optimizer(cfg, model)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import detectron2.utils.comm as comm
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_model, hooks
@@ -312,7 +313,10 @@ class Trainer(DefaultTrainer):
             ValueError: the options do not make a model.
         """
         with explaining_build_errors():
-            return super().build_model(cfg)
+            model = super().build_model(cfg)
+        if cfg.MODEL.CHANNELS_LAST:  # PointDetector is already; detectron2's detectors are not
+            model.to(memory_format=torch.channels_last)
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:

@@ -15,6 +15,7 @@ from .backbone import (
     check_torchvision_model,
 )
 from .detector import PointDetector
+from .detectron2_fcos import Detectron2FCOS
 from .explanation import (
     ImageExplanation,
     ObjectMaps,
@@ -45,6 +46,7 @@ from .test_time_augmentation import PointDetectorWithTTA
 __all__ = [
     "LABEL_ASSIGNMENT_REGISTRY",
     "AutoAssign",
+    "Detectron2FCOS",
     "Explanation",
     "ExtraOutput",
     "Grid",
