@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import cv2
 import pytest
 from comparison_files import result, write_config
 
@@ -111,18 +112,42 @@ def test_the_table_has_a_row_a_config_and_says_what_was_overridden(plan):
         TrialResult(Trial("b", 2, Path("out/b"), 100), failed=True),
     ]
     budget = Budget(iterations=100)
-    text = markdown(plan, results, budget=budget, test_datasets=["val"])
+    opts = ["SOLVER.BASE_LR", "0.1"]
+    text = markdown(plan, results, budget=budget, test_datasets=["val"], opts=opts)
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     cost = ["100", "0.6", "1.0", "700"]
     assert ["a", "41.00 ± 1.41", "–", "60.00 ± 0.00", *"––––", *cost, "2 of 2"] in cells
     # Only of seed 1 there are both.
     assert ["b", "41.00", "+1.00", "61.00", *"––––", *cost, "1 of 2"] in cells
     assert "Trained with 2 cores." in text
-    assert ["cat", "31.00 ± 1.41", "31.00"] in cells
+    assert "evaluation are those of " + plan[0].file + " with SOLVER.BASE_LR 0.1.\n" in text
+    assert ["config", "cat"] in cells
+    assert ["a", "31.00 ± 1.41"] in cells
+    assert ["b", "31.00"] in cells
     assert "b: SOLVER.WARMUP_METHOD is 'linear', overriding 'constant' in " in text
     # MODEL.EMA is the first config's.
     assert "- b differs from a in MODEL.FPN.NORM ''.\n" in text
     assert "Failed: b seed 2." in text
+
+
+def test_more_classes_than_configs_have_a_row_each(plan):
+    results = [
+        result(name, 1, **{"AP": ap, "AP-cat": ap, "AP-dog": ap + 1})
+        for name, ap in (("a", 30.0), ("b", 40.0))
+    ]
+    text = markdown(plan, results, budget=Budget(iterations=100), test_datasets=["val"])
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert ["class", "a", "b"] in cells
+    assert ["dog", "31.00", "41.00"] in cells
+
+
+def test_strategies_with_the_same_head_share_a_note():
+    candidates = load_candidates(["Base-Small.yaml"], [], ["AutoAssign", "ATSS", "FCOS", "DSLA"])
+    text = markdown(candidates, [], budget=Budget(iterations=100), test_datasets=["val"])
+    head = "MODEL.POINT_HEAD.PRIOR_PROB 0.01, MODEL.POINT_HEAD.OBJECTNESS 'none'"
+    assert f"- ATSS, DSLA differ from AutoAssign in {head}.\n" in text
+    offset = "MODEL.POINT_HEAD.LOCATION_OFFSET 0.5"
+    assert f"- FCOS differs from AutoAssign in {offset}, {head}.\n" in text
 
 
 def test_the_csv_has_a_row_a_run(plan):
@@ -152,6 +177,18 @@ def test_the_charts_are_drawn_of_whatever_there_is(tmp_path):
                 path = tmp_path / name
                 assert path.read_bytes().startswith(b"\x89PNG")
                 path.unlink()
+
+
+def test_many_curves_have_a_panel_each(tmp_path):
+    heights = {}
+    for count in (5, 6, 11):
+        names = [f"row {i}" for i in range(count)]
+        results = [result(name, 1, AP=40.0) for name in names]
+        draw_ap_curves(names, results, tmp_path / "curves.png", over_minutes=False)
+        heights[count] = cv2.imread(str(tmp_path / "curves.png")).shape[0]
+    assert heights[6] / 130 == pytest.approx(0.6 + 2 * 2.3, abs=0.02)  # two rows of four
+    assert heights[11] / 130 == pytest.approx(0.6 + 3 * 2.3, abs=0.02)
+    assert heights[5] / 130 == 5
 
 
 def test_differences_are_paired_by_seed():

@@ -14,6 +14,10 @@ from .results import TrialResult, mean_over_seeds
 
 __all__ = ["draw_ap_bars", "draw_ap_curves"]
 
+# More curves than this would hide each other in one panel.
+_MAX_LINES = 5
+_PANELS_PER_ROW = 4
+
 
 def draw_ap_bars(names: Sequence[str], results: Sequence[TrialResult], path: Path) -> None:
     """One horizontal bar per candidate: mean AP, its deviation, and a dot for each seed.
@@ -55,14 +59,33 @@ def draw_ap_curves(
 ) -> None:
     """AP during training: the mean over the seeds, in a band of one deviation on each side.
 
+    More candidates than a panel can show have a panel each, beside the first one's curve.
+
     Args:
         names: the candidates.
         results: of their trials.
         path: the PNG to write.
         over_minutes: the x axis is minutes of training (for a time budget), not iterations.
     """
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    panel = figure.subplots()
+    lines, bands = _curves(names, results, over_minutes)
+    if len(lines) <= _MAX_LINES:
+        figure = Figure(figsize=(9, 5), layout="constrained")
+        panel = figure.subplots()
+        plot_lines(panel, lines, bands=bands)
+        panel.set_ylim(bottom=0)
+        if lines:
+            figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    else:
+        figure = _panel_for_each(lines, bands)
+    figure.supxlabel("minutes of training" if over_minutes else "iteration", fontsize="medium")
+    figure.supylabel("AP", fontsize="medium")
+    save_figure(figure, path)
+
+
+def _curves(
+    names: Sequence[str], results: Sequence[TrialResult], over_minutes: bool
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[float]]]:
+    """By name, where there is any: points of the mean AP, and the deviation at each of them."""
     lines, bands = {}, {}
     for name in names:
         own = [x for x in results if x.trial.name == name]
@@ -73,12 +96,25 @@ def draw_ap_curves(
         scale = statistics.median(seconds) / 60 if over_minutes else 1
         lines[name] = [(iteration * scale, mean) for iteration, mean, _ in curve]
         bands[name] = [deviation for _, _, deviation in curve]
-    plot_lines(panel, lines, bands=bands)
-    panel.set(xlabel="minutes of training" if over_minutes else "iteration", ylabel="AP")
-    panel.set_ylim(bottom=0)
-    if lines:
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    save_figure(figure, path)
+    return lines, bands
+
+
+def _panel_for_each(
+    lines: dict[str, list[tuple[float, float]]], bands: dict[str, list[float]]
+) -> Figure:
+    rows = math.ceil(len(lines) / _PANELS_PER_ROW)
+    figure = Figure(figsize=(12, 0.6 + 2.3 * rows), layout="constrained")
+    panels = figure.subplots(rows, _PANELS_PER_ROW, sharex=True, sharey=True).ravel()
+    first = next(iter(lines))
+    for panel, name in zip(panels, lines, strict=False):
+        panel.plot(*zip(*lines[first], strict=True), "--", color="gray")
+        plot_lines(panel, {name: lines[name]}, bands=bands)
+        panel.set_title(literal(name), fontsize="medium")
+        panel.set_ylim(bottom=0)
+    for panel in panels[len(lines) :]:
+        panel.set_axis_off()
+    figure.suptitle(f"dashed: {literal(first)}", fontsize="medium", x=0.99, ha="right")
+    return figure
 
 
 def _mean_curve(results: Sequence[TrialResult]) -> list[tuple[int, float, float]]:

@@ -100,7 +100,8 @@ def compare(
                 for i in range(seeds)
                 for x in plan
             ]
-            comparison = _Comparison(plan, trials, output, budget, test_datasets)
+            machine = describe_machine(plan[0].cfg.MODEL.DEVICE, jobs=jobs, num_gpus=num_gpus)
+            comparison = _Comparison(plan, trials, output, budget, test_datasets, opts, machine)
             comparison.train(shares, num_gpus)
         except KeyboardInterrupt:
             print(f"\nInterrupted. The same command resumes from {output}.")
@@ -136,6 +137,8 @@ class _Comparison:
     output: Path
     budget: Budget
     test_datasets: Sequence[str]
+    opts: Sequence[str]
+    machine: str
     failed: set[Trial] = field(default_factory=set)
 
     def train(self, shares: Sequence[dict[str, str]], num_gpus: int) -> None:
@@ -151,7 +154,7 @@ class _Comparison:
         run_trials(waiting, shares, num_gpus, self._on_end)
 
     def _on_end(self, trial: Trial, code: int, peak_memory_mb: float | None) -> None:
-        record_resources(trial, describe_machine(self.plan[0].cfg.MODEL.DEVICE), peak_memory_mb)
+        record_resources(trial, self.machine, peak_memory_mb)
         result = self._result(trial)
         if result.finished:
             minutes = "" if result.minutes is None else f", {result.minutes:.1f} min"
@@ -171,7 +174,13 @@ class _Comparison:
         """Write tables and charts of what there is; returns the tables."""
         results = [self._result(trial) for trial in self.trials]
         names = [x.name for x in self.plan]
-        table = markdown(self.plan, results, budget=self.budget, test_datasets=self.test_datasets)
+        table = markdown(
+            self.plan,
+            results,
+            budget=self.budget,
+            opts=self.opts,
+            test_datasets=self.test_datasets,
+        )
         write_text(self.output / TABLE, table)
         write_text(self.output / CSV, csv_text(self.plan, results))
         draw_ap_bars(names, results, self.output / BARS)

@@ -14,17 +14,21 @@ from ... import __version__
 __all__ = ["describe_machine"]
 
 
-def describe_machine(device: str) -> str:
+def describe_machine(device: str, *, jobs: int = 1, num_gpus: int = 1) -> str:
     """Processor and versions in one line.
 
     Args:
         device: ``MODEL.DEVICE``; the GPU is named where it is used.
+        jobs: trainings at a time, which share the processor.
+        num_gpus: GPUs of each.
     """
     cores = f"{os.cpu_count()} cores of {_processor()}"
     if device.startswith("cuda") and torch.cuda.is_available():
-        cores = f"{torch.cuda.get_device_name()} (CUDA {torch.version.cuda}), {cores}"
+        gpu = f"{torch.cuda.get_device_name()} (CUDA {torch.version.cuda})"
+        cores = f"{num_gpus} × {gpu}, {cores}"
+    shared = f", {jobs} trainings at a time" if jobs > 1 else ""
     return (
-        f"{cores}, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{cores}{shared}, Python {platform.python_version()}, torch {torch.__version__}, "
         f"detectron2 {detectron2.__version__}, autoassign {__version__}"
     )
 

@@ -31,8 +31,17 @@ def markdown(
     *,
     budget: Budget,
     test_datasets: Sequence[str],
+    opts: Sequence[str] = (),
 ) -> str:
-    """A table of the candidates, notes on what it says, and a table of the classes."""
+    """A table of the candidates, notes on what it says, and a table of the classes.
+
+    Args:
+        plan: the candidates.
+        results: of their trials.
+        budget: length of each trial.
+        test_datasets: the first one is what is reported.
+        opts: keys and values that were set for all candidates.
+    """
     per_candidate = [[r for r in results if r.trial.name == x.name] for x in plan]
     first, *others = per_candidate
     differences = ["–", *(f"{paired_difference(x, first, 'AP'):+.2f}" for x in others)]
@@ -51,17 +60,21 @@ def markdown(
         ]
         for candidate, own, difference in zip(plan, per_candidate, differences, strict=True)
     ]
-    parts = [_table(headers, rows), _notes(plan, results, budget, test_datasets)]
+    parts = [_table(headers, rows), _notes(plan, results, budget, test_datasets, opts)]
     classes = class_metrics(results)
     if classes:
         rows = [
-            [
-                metric.removeprefix("AP-"),
-                *(f"{mean_over_seeds(own, metric)}" for own in per_candidate),
-            ]
-            for metric in classes
+            ["class", *(metric.removeprefix("AP-") for metric in classes)],
+            *(
+                [x.name, *(f"{mean_over_seeds(own, metric)}" for metric in classes)]
+                for x, own in zip(plan, per_candidate, strict=True)
+            ),
         ]
-        parts += ["AP of each class:", _table(["class", *(x.name for x in plan)], rows)]
+        if len(classes) >= len(plan):  # the longer side goes down the page
+            rows = [list(row) for row in zip(*rows, strict=True)]
+        else:
+            rows[0][0] = "config"
+        parts += ["AP of each class:", _table(rows[0], rows[1:])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -82,6 +95,7 @@ def _notes(
     results: Sequence[TrialResult],
     budget: Budget,
     test_datasets: Sequence[str],
+    opts: Sequence[str],
 ) -> str:
     over_seeds = difference = ""
     if len({x.trial.seed for x in results}) > 1:
@@ -95,19 +109,10 @@ def _notes(
         f"AP on {test_datasets[0]} after the last iteration{over_seeds}.{difference}",
         f"Budget of each run: {budget}. Minutes and s/iteration are of training alone, memory is "
         "the peak of the GPU, or of the main process on a CPU; each is the median over the runs.",
-        f"Data, schedule, optimizer and evaluation are those of {plan[0].file}.",
+        f"Data, schedule, optimizer and evaluation are those of {plan[0].file}{_with(opts)}.",
     ]
     notes += [f"Trained with {x}." for x in sorted({x.machine for x in results if x.machine})]
-    first = flatten_options(plan[0].cfg)
-    for candidate in plan:
-        used = flatten_options(candidate.cfg)
-        models = (x for x in used.items() if x[0].startswith("MODEL.") and x not in first.items())
-        if listing := ", ".join(f"{key} {value!r}" for key, value in models):
-            notes.append(f"{candidate.name} differs from {plan[0].name} in {listing}.")
-        notes += [
-            f"{candidate.name}: {key} is {used[key]!r}, overriding {own!r} in {candidate.file}."
-            for key, own in candidate.overridden.items()
-        ]
+    notes += _differences(plan)
     for title, chosen in (
         ("Failed", [x for x in results if x.status == "failed"]),
         ("Not finished yet", [x for x in results if x.status == "missing"]),
@@ -116,6 +121,36 @@ def _notes(
         if chosen:
             notes.append(f"{title}: {', '.join(str(x.trial) for x in chosen)}.")
     return "\n".join(f"- {note}" for note in notes)
+
+
+def _with(opts: Sequence[str]) -> str:
+    pairs = zip(opts[::2], opts[1::2], strict=True)
+    return f" with {', '.join(f'{key} {value}' for key, value in pairs)}" if opts else ""
+
+
+def _differences(plan: Sequence[Candidate]) -> list[str]:
+    """Notes on what the models of the candidates differ in, and what the first one overrides."""
+    first = flatten_options(plan[0].cfg)
+    alike: dict[str, list[str]] = {}
+    overridden = []
+    for candidate in plan[1:]:
+        used = flatten_options(candidate.cfg)
+        # A row called ATSS need not say that its label assignment is ATSS.
+        listing = ", ".join(
+            f"{key} {value!r}"
+            for key, value in used.items()
+            if key.startswith("MODEL.") and value not in (first[key], candidate.name)
+        )
+        alike.setdefault(listing, []).append(candidate.name)
+        overridden += [
+            f"{candidate.name}: {key} is {used[key]!r}, overriding {own!r} in {candidate.file}."
+            for key, own in candidate.overridden.items()
+        ]
+    alike.pop("", None)
+    return [
+        f"{', '.join(names)} differ{'s' * (len(names) == 1)} from {plan[0].name} in {listing}."
+        for listing, names in alike.items()
+    ] + overridden
 
 
 def csv_text(plan: Sequence[Candidate], results: Sequence[TrialResult]) -> str:
