@@ -1,13 +1,14 @@
-"""Train several configs, or one with several label assignments, under equal conditions.
+"""Train several configs, or one with several strategies or variants, under equal conditions.
 
     autoassign compare --config-file A.yaml B.yaml --seeds 3 --budget 3min --output DIR
     autoassign compare --config-file A.yaml --strategies all --seeds 3 --output DIR
+    autoassign compare --config-file A.yaml --variants configs/ablations/table2_*.yaml --output DIR
     autoassign compare --config-file ... --num-gpus 8 --output DIR SOLVER.BASE_LR 0.005
 
 Data, schedule, optimizer, gradient clipping, evaluation and EMA of every run are those of the
 first config. DIR gets table.md, results.csv, chart.png, curves.png, and the runs in
-DIR/<config or strategy>/seed<k>. The same command continues after an interruption; seeds, configs
-and strategies may be added to it.
+DIR/<config, strategy or variant>/seed<k>. The same command continues after an interruption; seeds,
+configs, strategies and variants may be added to it.
 
 Exit status: 0; 1 if a training failed; 2 if the arguments are wrong; 130 after Ctrl-C.
 """
@@ -27,13 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``autoassign compare``."""
     count = number_type(int, 1)
     parser.add_argument("--config-file", nargs="+", required=True, metavar="FILE")
-    parser.add_argument(
+    changes = parser.add_mutually_exclusive_group()
+    changes.add_argument(
         "--strategies",
         nargs="+",
         default=(),
         metavar="NAME",
         help="label assignments to train the only config with, each with the head options that it "
         "recommends; all: every registered one",
+    )
+    changes.add_argument(
+        "--variants",
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="configs whose own options, without those of their _BASE_ files, change the only "
+        "config, such as configs/ablations/table2_*.yaml",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument(
@@ -66,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
             args.output,
             seeds=args.seeds,
             strategies=args.strategies,
+            variants=args.variants,
             budget=Budget.parse(args.budget) if args.budget else Budget(),
             jobs=args.jobs,
             num_gpus=args.num_gpus,

@@ -15,7 +15,7 @@ from .checks import (
 from .defaults import add_autoassign_config
 from .device import use_cpu_without_cuda
 from .files import find_config, get_config_file
-from .loading import load_config, load_config_text, normalize_opts, set_options
+from .loading import load_config, load_config_text, normalize_opts, own_options, set_options
 from .messages import first_of
 from .options import flatten_options
 from .registry import LABEL_ASSIGNMENT_REGISTRY, load_strategies
@@ -44,6 +44,7 @@ __all__ = [
     "load_strategies",
     "normalize_opts",
     "one_of",
+    "own_options",
     "refuse_nested_aliases",
     "remove_unfinished",
     "replacing",

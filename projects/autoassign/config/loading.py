@@ -18,7 +18,7 @@ from .files import find_config
 from .options import flatten_options
 from .yaml_aliases import refuse_nested_aliases
 
-__all__ = ["load_config", "load_config_text", "normalize_opts", "set_options"]
+__all__ = ["load_config", "load_config_text", "normalize_opts", "own_options", "set_options"]
 
 _ASSIGNED_OPTION = re.compile(r"([\w.]+)=(.*)", re.DOTALL)
 _STRATEGY_SECTION = "MODEL.LABEL_ASSIGNMENT"
@@ -52,6 +52,18 @@ def set_options(config_file: str = "", opts: Sequence[Any] = ()) -> frozenset[st
     """
     in_file = flatten_options(_read(find_config(config_file)))
     return frozenset([*in_file, *normalize_opts(opts)[::2]])
+
+
+def own_options(config_file: str) -> dict[str, Any]:
+    """Values, by dotted key, of the options that a file sets itself, without its ``_BASE_`` files.
+
+    Errors are those of :func:`load_config`.
+    """
+    load_config(config_file)  # the file is a mapping of options, or an error
+    with _ConfigFile._open_cfg(find_config(config_file)) as file:
+        options = yaml.safe_load(file)
+    options.pop("_BASE_", None)
+    return flatten_options(options)
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from narrow_model import NARROW
 
 from autoassign.analysis.comparison.candidates import load_candidates
 from autoassign.analysis.comparison.preflight import check_trainable
-from autoassign.config import LABEL_ASSIGNMENT_REGISTRY
+from autoassign.config import LABEL_ASSIGNMENT_REGISTRY, flatten_options, load_config
 from autoassign.data.shapes import generate_shapes
 from autoassign.modeling.assignment import FCOS
 
@@ -177,6 +177,40 @@ def test_no_strategy_gets_the_head_of_the_config_s_own(monkeypatch):
         "AutoAssign": (0.0, "implicit", 0.02),
         "ATSS": (0.0, "none", 0.01),
     }
+
+
+def test_a_variant_changes_the_only_config_by_its_own_options(tmp_path):
+    base = write_config(tmp_path, "base", "MODEL: {POINT_HEAD: {NUM_CONVS: 1}, FPN: {NORM: BN}}")
+    variants = ["ablations/table2_both.yaml", "ablations/table2_center_only.yaml"]
+    both, center_only = load_candidates([base], ["SOLVER.BASE_LR", "0.5"], variants=variants)
+    assert (both.name, center_only.name) == ("table2_both", "table2_center_only")
+    assert both.cfg == load_config(base, ["SOLVER.BASE_LR", "0.5"])
+    options = flatten_options(center_only.cfg)
+    changed = {key: x for key, x in options.items() if x != flatten_options(both.cfg)[key]}
+    assert changed == {"MODEL.LABEL_ASSIGNMENT.AUTOASSIGN.CONFIDENCE_WEIGHTING": "none"}
+    assert (both.overridden, center_only.overridden) == ({}, {})
+
+
+def test_a_variant_of_another_strategy_has_the_head_that_this_recommends(tmp_path):
+    base = write_config(tmp_path, "base")
+    names = ("table5_fcos_no_objectness", "table5_fcos_implicit_objectness")
+    variants = [f"ablations/{name}.yaml" for name in names]
+    heads = [x.cfg.MODEL.POINT_HEAD for x in load_candidates([base], [], variants=variants)]
+    assert [(x.OBJECTNESS, x.LOCATION_OFFSET, x.PRIOR_PROB) for x in heads] == [
+        ("none", 0.5, 0.01),
+        ("implicit", 0.5, 0.01),
+    ]
+
+
+def test_wrong_variants_are_refused(tmp_path):
+    files = [write_config(tmp_path, name) for name in "ab"]
+    rate = write_config(tmp_path, "rate", "SOLVER: {BASE_LR: 0.1}\nMODEL: {EMA: {DECAY: 0.5}}")
+    with pytest.raises(ValueError, match=r"rate\.yaml sets SOLVER\.BASE_LR, MODEL\.EMA\.DECAY,"):
+        load_candidates(files[:1], [], variants=[rate])
+    with pytest.raises(ValueError, match="--variants needs one --config-file, not 2"):
+        load_candidates(files, [], variants=files)
+    with pytest.raises(ValueError, match=r"a\.yaml and .*a\.yaml are both called a"):
+        load_candidates(files[1:], [], variants=[files[0], files[0]])
 
 
 def test_wrong_strategies_are_refused(tmp_path):

@@ -15,6 +15,7 @@ from ...config import (
     flatten_options,
     load_config,
     normalize_opts,
+    own_options,
     set_options,
 )
 
@@ -44,7 +45,10 @@ class Candidate:
 
 
 def load_candidates(
-    config_files: Sequence[str], opts: Sequence[str], strategies: Sequence[str] | str = ()
+    config_files: Sequence[str],
+    opts: Sequence[str],
+    strategies: Sequence[str] | str = (),
+    variants: Sequence[str] = (),
 ) -> list[Candidate]:
     """Load every config and give it the conditions of the first one.
 
@@ -55,6 +59,9 @@ def load_candidates(
             registered, that of the config first. Each has the head options that it recommends,
             and the package's default of those that only others recommend, in place of the config
             file's; ``opts`` override both.
+        variants: config files whose own options, without those of their ``_BASE_`` files, are
+            laid over the only config file, one for each candidate. A label assignment other than
+            that file's comes with its head options, as a strategy does.
 
     Raises:
         FileNotFoundError: a config file is missing.
@@ -65,16 +72,24 @@ def load_candidates(
         if key in _RESERVED:
             raise ValueError(f"{key} is set for every run (--output, --seeds): leave it out")
     files = list(config_files)
+    if (strategies or variants) and len(files) != 1:
+        option = "--strategies" if strategies else "--variants"
+        raise ValueError(f"{option} needs one --config-file, not {len(files)}")
     if strategies:
-        if len(files) != 1:
-            raise ValueError(f"--strategies needs one --config-file, not {len(files)}")
         names = _strategy_names(strategies, load_config(files[0], opts))
-        files *= len(names)
-        configs = [_load(files[0], [*_recipe(name), *opts]) for name in names]
+        changes = [_recipe(name) for name in names]
+    elif variants:
+        names = [Path(file).stem for file in variants]
+        _check_names(names, variants)
+        strategy = load_config(files[0], opts).MODEL.LABEL_ASSIGNMENT.NAME
+        changes = [_variant(file, strategy) for file in variants]
     else:
         names = [Path(file).stem for file in files]
-        configs = [_load(file, opts) for file in files]
+        changes = [[] for _ in files]
+    if len(files) == 1:
+        files *= len(names)
     _check_names(names, files)
+    configs = [_load(file, [*own, *opts]) for file, own in zip(files, changes, strict=True)]
     overridden = [_share_conditions(cfg, configs[0]) for cfg in configs]
     return [Candidate(*fields) for fields in zip(names, files, configs, overridden, strict=True)]
 
@@ -107,6 +122,23 @@ def _recipe(strategy: str) -> list[Any]:
     pairs = [("MODEL.LABEL_ASSIGNMENT.NAME", strategy)]
     pairs += [(f"MODEL.POINT_HEAD.{key}", value) for key, value in options.items()]
     return [item for pair in pairs for item in pair]
+
+
+def _variant(file: str, strategy: str) -> list[Any]:
+    """KEY VALUE pairs of a file's own options, after the recipe of another label assignment."""
+    key = "MODEL.LABEL_ASSIGNMENT.NAME"
+    own = own_options(file)
+    own.pop("OUTPUT_DIR", None)
+    shared = [x for x in own if not x.startswith("MODEL.") or x.startswith("MODEL.EMA.")]
+    if shared:
+        raise ValueError(
+            f"{file} sets {', '.join(shared)}, which all runs take from --config-file: a variant "
+            "may set other options of MODEL only"
+        )
+    its_strategy = load_config(file).MODEL.LABEL_ASSIGNMENT.NAME
+    has_another = key in set_options(file) and its_strategy != strategy
+    pairs = [x for pair in own.items() for x in pair]
+    return [*(_recipe(its_strategy) if has_another else ()), *pairs]
 
 
 def _check_names(names: Sequence[str], files: Sequence[str]) -> None:

@@ -34,11 +34,12 @@ def compare(
     seeds: int,
     budget: Budget,
     strategies: Sequence[str] | str = (),
+    variants: Sequence[str] = (),
     jobs: int = 1,
     num_gpus: int = 1,
     opts: Sequence[str] = (),
 ) -> int:
-    """Train several configs, or one config with several strategies, and report.
+    """Train several configs, or one with several strategies or variants, and report.
 
     All have the conditions of the first one. The same call resumes an interrupted comparison;
     seeds, configs and strategies may be added to it.
@@ -49,6 +50,7 @@ def compare(
         seeds: trials of each, with ``SEED`` 1, 2, ...
         budget: length of each trial.
         strategies: label assignments to train the only config with; "all" for all.
+        variants: config files whose own options are laid over the only config.
         jobs: trainings at a time.
         num_gpus: GPUs of each training; on a machine without GPUs, 1 is the CPU.
         opts: KEY VALUE or KEY=VALUE, for all configs.
@@ -66,7 +68,7 @@ def compare(
     opts = normalize_opts(opts)
     if budget != Budget() and "SOLVER.MAX_ITER" in opts[::2]:
         raise ValueError("give either --budget or SOLVER.MAX_ITER")
-    candidates = load_candidates(config_files, opts, strategies)
+    candidates = load_candidates(config_files, opts, strategies, variants)
     shares = divide_machine(jobs, num_gpus if _uses_gpus(candidates, num_gpus) else None)
     test_datasets = check_trainable(candidates)
     candidates = [_with_scaled_schedule(x, num_gpus) for x in candidates]
