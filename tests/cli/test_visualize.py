@@ -114,6 +114,11 @@ def test_objectness(tmp_path, autoassign):
     assert names == ["objectness_000001.png", "objectness_000002.png"]
 
 
+def test_predictions_beside_the_ground_truth(tmp_path, autoassign):
+    arguments = ("--weights", autoassign, "--num-images", 2, "--score-threshold", 0)
+    assert visualize(tmp_path, "predictions", *arguments) == ["predictions.png"]
+
+
 def test_a_name_that_comes_twice_is_numbered(tmp_path, autoassign):
     arguments = ("--weights", autoassign, "--objects", "0", "0", "0")
     assert visualize(tmp_path, "assignment", *arguments) == [

@@ -26,6 +26,7 @@ VERBS = {
     "visualize coverage": ("visualize.coverage", "draw what assignments teach, before training"),
     "visualize prior": ("visualize.prior", "draw the learned center prior of each class"),
     "visualize objectness": ("visualize.objectness", "draw scores with and without objectness"),
+    "visualize predictions": ("visualize.predictions", "draw ground truth beside predictions"),
     "visualize evolution": ("visualize.evolution", "draw an assignment over the iterations"),
     "report": ("report", "write an HTML page about a training"),
     "compare": ("compare", "train several configs under equal conditions"),

@@ -17,7 +17,15 @@ def records(tmp_path):
         file_name = str(tmp_path / f"{image_id}.png")
         cv2.imwrite(file_name, np.zeros((80, 100, 3), np.uint8))
         box = {"bbox": [40, 20, 70, 50], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
-        made.append({"file_name": file_name, "image_id": image_id, "annotations": [box]})
+        made.append(
+            {
+                "file_name": file_name,
+                "image_id": image_id,
+                "height": 80,
+                "width": 100,
+                "annotations": [box],
+            }
+        )
     return made
 
 

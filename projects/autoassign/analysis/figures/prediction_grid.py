@@ -20,6 +20,7 @@ __all__ = ["draw_prediction_grid"]
 
 _IMAGES_PER_ROW = 2  # each with two cells: ground truth and prediction
 _CELL_INCHES = 2.6
+_TITLE_INCHES = 0.25
 
 
 def draw_prediction_grid(
@@ -57,7 +58,8 @@ def draw_prediction_grid(
         if result["score"] >= score_thresh:
             results_per_image[result["image_id"]].append(result)
 
-    figure, cells = _empty_grid(len(records))
+    tallest = max(record["height"] / record["width"] for record in records)
+    figure, cells = _empty_grid(len(records), tallest)
     for (truth_cell, prediction_cell), record in zip(cells, records, strict=False):
         image = utils.read_image(record["file_name"], format="RGB")
         for cell in (truth_cell, prediction_cell):
@@ -75,11 +77,12 @@ def draw_prediction_grid(
     save_figure(figure, path, bbox_inches="tight", pad_inches=0.06)
 
 
-def _empty_grid(num_images: int) -> tuple[Figure, np.ndarray]:
+def _empty_grid(num_images: int, height_over_width: float) -> tuple[Figure, np.ndarray]:
     """A figure and its (images, 2) axes; one row of them may be unused."""
     per_row = min(_IMAGES_PER_ROW, num_images)
     rows = -(-num_images // per_row)
-    figure = Figure(figsize=(2 * per_row * _CELL_INCHES, rows * _CELL_INCHES))
+    height = rows * _CELL_INCHES * height_over_width
+    figure = Figure(figsize=(2 * per_row * _CELL_INCHES, height + _TITLE_INCHES))
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
     axes = figure.subplots(rows, 2 * per_row, squeeze=False)
     for cell in axes.flat:
