@@ -8,8 +8,9 @@ check-data --output DIR` writes those of the test split to DIR/ground_truth, and
 training split with DATASETS.CUSTOM.TEST set to it.
 
 The network starts from random weights. The settings are Ultralytics' own but for the time, the size
-of the images and the threads; nothing is validated during the training. The detections in the test
-images, DIR/seed<k>/detections.json, are evaluated by pycocotools. Finished seeds are not repeated.
+of the images and the threads; nothing is validated during the training. The detections that its
+validation makes in the test images (up to 300 an image), DIR/seed<k>/detections.json, are evaluated
+by pycocotools. Finished seeds are not repeated.
 
 The script belongs to no package and needs an environment of its own, but no network:
 
@@ -29,8 +30,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-# Of Ultralytics' own validation: the least score, and the IoU of NMS.
-SCORE_THRESHOLD, NMS_THRESHOLD = 0.001, 0.7
 
 
 def work_offline(folder: Path) -> None:
@@ -108,34 +107,22 @@ def train(args: argparse.Namespace, data_file: Path, seed: int, folder: Path):
     return trained, (times[-1] - times[0]) / 60, len(times) - 1
 
 
-def detect(model, content: dict, images: Path, image_size: int) -> list[dict]:
-    """Detections of the images of a COCO file as COCO results."""
-    category_ids = [x["id"] for x in sorted_categories(content)]
-    results = []
-    for image in content["images"]:
-        path = images / f"{image['id']}{Path(image['file_name']).suffix}"
-        [result] = model.predict(
-            path,
-            imgsz=image_size,
-            conf=SCORE_THRESHOLD,
-            iou=NMS_THRESHOLD,
-            max_det=100,
-            device="cpu",
-            verbose=False,
-        )
-        boxes = result.boxes
-        for (x0, y0, x1, y1), score, label in zip(
-            boxes.xyxy.tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True
-        ):
-            results.append(
-                {
-                    "image_id": image["id"],
-                    "category_id": category_ids[int(label)],
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "score": score,
-                }
-            )
-    return results
+def detect(model, data_file: Path, category_ids: list[int], image_size: int, folder: Path):
+    """Detections of the test images by Ultralytics' own validation, as COCO results."""
+    model.val(
+        data=str(data_file),
+        imgsz=image_size,
+        device="cpu",
+        workers=0,
+        plots=False,
+        save_json=True,
+        project=str(folder.absolute()),
+        name="validation",
+        exist_ok=True,
+    )
+    results = json.loads((folder / "validation" / "predictions.json").read_text())
+    # It counts the classes from 1, and the files are named by the ids of the images.
+    return [{**x, "category_id": category_ids[x["category_id"] - 1]} for x in results]
 
 
 def evaluate(annotation_file: Path, results: list[dict]) -> dict[str, float]:
@@ -169,9 +156,9 @@ def run_seed(args: argparse.Namespace, data_file: Path, seed: int) -> dict[str, 
     if row_file.exists():
         return json.loads(row_file.read_text())
     annotation_file, _ = args.test
-    content = json.loads(annotation_file.read_text())
+    category_ids = [x["id"] for x in sorted_categories(json.loads(annotation_file.read_text()))]
     model, minutes, epochs = train(args, data_file, seed, folder)
-    results = detect(model, content, args.output / "data" / "test" / "images", args.image_size)
+    results = detect(model, data_file, category_ids, args.image_size, folder)
     (folder / "detections.json").write_text(json.dumps(results))
     row = {**evaluate(annotation_file, results), "minutes": minutes, "epochs": epochs}
     row_file.write_text(json.dumps(row) + "\n")
