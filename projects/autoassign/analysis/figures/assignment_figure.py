@@ -67,7 +67,9 @@ def draw_assignment_comparison(
         primary = explanation.objects[0].primary
         lines = [literal(label), *primary.split()]
         rows.append(object_row("\n".join(lines), explanation, primary))
-    save_figure(map_rows_figure(rows, title, show_shares=True), path)
+    figure = map_rows_figure(rows, title, show_shares=True)
+    # The layout gives long labels less room than they take.
+    save_figure(figure, path, bbox_inches="tight", pad_inches=0.06)
 
 
 def _draw_shares(panel: Axes, strides: tuple[int, ...], maps: ObjectMaps) -> None:
