@@ -22,7 +22,7 @@ def add_autoassign_config(cfg: CN) -> None:
     _add_data_options(cfg.DATASETS)
     _add_input_options(cfg.INPUT)
     # Training images are decoded and resized several times as fast, to pixels that differ by 2 of
-    # 255 at most. Those at least twice as large as needed are decoded at a reduced size.
+    # 255 at most. Those at least four times as large as needed are decoded at a reduced size.
     cfg.DATALOADER.FAST_MAPPER = False
     # With FAST_MAPPER: decoded images are kept in OUTPUT_DIR while a training runs, up to so many
     # GB (10⁹ bytes; an image of 640 × 480 has 0.9 MB); for sets that fit into memory. With
