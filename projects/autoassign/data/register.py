@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
@@ -146,50 +147,42 @@ def _split_off_validation(
     custom = cfg.DATASETS.CUSTOM
     root = Path(custom.ROOT).expanduser().resolve()
     train, validation = [], []
-    for each in prepared:
+    for whole in prepared:
         chosen = choose_validation_images(
-            each.table, root, fraction=custom.VAL_FRACTION, seed=custom.VAL_SEED
+            whole.table, root, fraction=custom.VAL_FRACTION, seed=custom.VAL_SEED
         )
-        parts = [
-            dataclasses.replace(
-                each,
-                name=f"{each.name}_{part}",
-                table=table,
-                json_file=None,
-                report=dataclasses.replace(
-                    each.report,
-                    summary=f"{len(table)} images, {len(table.boxes)} boxes of {each.name} "
-                    f"({each.report.summary})",
-                ),
-            )
-            for part, table in (
-                ("train", each.table.select_images(~chosen)),
-                ("val", each.table.select_images(chosen)),
-            )
-        ]
-        for part in parts:
+        parts = {"train": _part(whole, "train", ~chosen), "val": _part(whole, "val", chosen)}
+        for part in parts.values():
             if not len(part.table):
                 raise ValueError(
-                    f"DATASETS.CUSTOM.VAL_FRACTION {custom.VAL_FRACTION} of the {len(each.table)} "
-                    f"images of {each.name} leaves none for {part.name}"
+                    f"DATASETS.CUSTOM.VAL_FRACTION {custom.VAL_FRACTION} of the {len(whole.table)} "
+                    f"images of {whole.name} leaves none for {part.name}"
                 )
-        train.append(parts[0])
-        validation.append(parts[1])
-        logger.info(
-            f"{each.name}: {len(parts[1].table)} of {len(each.table)} images are for validation"
-        )
+        train.append(parts["train"])
+        validation.append(parts["val"])
+        logger.info(f"{whole.name}: {chosen.sum()} of {len(whole.table)} images are for validation")
         write_json(
-            Path(cfg.OUTPUT_DIR) / "splits" / f"{each.name}.json",
+            Path(cfg.OUTPUT_DIR) / "splits" / f"{whole.name}.json",
             {
                 "fraction": custom.VAL_FRACTION,
                 "seed": custom.VAL_SEED,
-                **{
-                    part: [x.table.path(index) for index in range(len(x.table))]
-                    for part, x in zip(("train", "val"), parts, strict=True)
-                },
+                **{key: part.table.paths() for key, part in parts.items()},
             },
         )
     return train, validation
+
+
+def _part(whole: _Prepared, label: str, keep: np.ndarray) -> _Prepared:
+    table = whole.table.select_images(keep)
+    counts = f"{len(table)} images, {len(table.boxes)} boxes"
+    summary = f"{counts} of {whole.name} ({whole.report.summary})"
+    return dataclasses.replace(
+        whole,
+        name=f"{whole.name}_{label}",
+        table=table,
+        json_file=None,
+        report=dataclasses.replace(whole.report, summary=summary),
+    )
 
 
 def _register(prepared: _Prepared, evaluation_dir: Path | None) -> None:
@@ -211,9 +204,7 @@ def _warn_of_shared_images(train: list[_Prepared], test: list[_Prepared]) -> Non
     for one, other in itertools.product(train, test):
         if one.name == other.name:
             continue
-        files, others = (
-            [each.table.path(index) for index in range(len(each.table))] for each in (one, other)
-        )
+        files, others = one.table.paths(), other.table.paths()
         shared, rest = shared_images(files, others)
         if shared:
             logger.warning(

@@ -58,6 +58,10 @@ class BoxTable:
         """The path of an image."""
         return os.path.join(self.image_root, str(self.file_names[index]))
 
+    def paths(self) -> list[str]:
+        """The paths of all images."""
+        return [self.path(index) for index in range(len(self))]
+
     def record(self, index: int) -> dict[str, Any]:
         """One image as a detectron2 dataset dict."""
         return self._records(index, index + 1)[0]

@@ -35,7 +35,7 @@ def choose_validation_images(
     Returns:
         (N,) mask of the images for validation.
     """
-    draws = np.array([_draw(table.path(index), root, seed) for index in range(len(table))])
+    draws = np.array([_draw(path, root, seed) for path in table.paths()])
     chosen = draws < fraction
     things = ~table.is_crowd
     pairs = np.unique(np.stack([table.classes, table.image_index], axis=1)[things], axis=0)

@@ -79,7 +79,7 @@ def _bar(title: str, parts: Iterable[Any], total: int) -> Iterable[Any]:
 def _compare(
     one: str, other: str, tables: dict[str, BoxTable], find_duplicates: bool
 ) -> dict[str, Any]:
-    files, others = ([x.path(i) for i in range(len(x))] for x in (tables[one], tables[other]))
+    files, others = tables[one].paths(), tables[other].paths()
     shared, rest = shared_images(files, others)
     pairs: list[tuple[str, str]] | None = None
     if find_duplicates:
