@@ -74,6 +74,14 @@ def test_equal_stems_are_told_apart_by_their_folder(register, coco_folder):
     assert cfg.DATASETS.TEST == ("pets_valid__a",)
 
 
+def test_files_of_unusual_names_have_to_be_named(register, coco_folder):
+    root = coco_folder("train.json", "sub/val.json")
+    with pytest.raises(
+        ValueError, match=r"2 JSON files \(train\.json, sub/val\.json\); .* TEST or both$"
+    ):
+        register(root, "")
+
+
 def test_several_files_with_an_image_folder_each_and_without_any(register, coco_folder):
     root = coco_folder("one.json", "two.json")
     (root / "images" / "a.png").rename(root / "a.png")

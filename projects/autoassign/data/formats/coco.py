@@ -98,8 +98,10 @@ def _image_roots(custom: CfgNode, root: Path, key: str, num_files: int) -> list[
 
 def _only_json_file(folder: Path, option: str) -> Path:
     found = [path for path in list_files(folder) if _is_json(path)]
-    if len(found) != 1:
-        listing = ", ".join(str(path.relative_to(folder)) for path in found[:5]) or "none"
+    if not found:
+        raise ValueError(f"{option}: {folder} holds no JSON file")
+    if len(found) > 1:
+        listing = ", ".join(str(path.relative_to(folder)) for path in found[:5])
         raise ValueError(
             f"{option}: {folder} holds {len(found)} JSON files ({listing}); name the annotation "
             "files in DATASETS.CUSTOM.TRAIN, TEST or both"
