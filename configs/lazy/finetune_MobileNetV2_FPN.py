@@ -2,6 +2,8 @@
 
 train_net.py --config-file configs/lazy/finetune_MobileNetV2_FPN.py \
   custom.format=voc custom.root=FOLDER custom.train=train custom.test=test
+
+Images are always decoded at their full size.
 """
 
 import detectron2.data.transforms as T
@@ -20,7 +22,7 @@ from .common.coco import dataloader
 from .common.point_detector import model
 
 # A folder as in DATASETS.CUSTOM; the number of classes comes from it.
-custom = {"format": "voc", "root": "datasets/mine", "train": "train", "test": "test"}
+custom = {"format": "voc", "root": "datasets/mine"}
 
 model.backbone.bottom_up = L(TorchvisionBackbone)(name="mobilenet_v2", freeze_at=2)
 model.backbone.in_features = ["c3", "c4", "c5"]

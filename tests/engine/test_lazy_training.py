@@ -164,6 +164,11 @@ def test_a_lazy_config_is_trained_resumed_and_evaluated_by_the_same_command(
         ("optimizer.rate=3", "optimizer: AdamW.__init__() got an unexpected keyword argument"),
         ("custom.rot=x", "custom has rot; its options are format, root, "),
         ("custom.root=nowhere", "nowhere is not a folder"),
+        ("custom.test=''", "custom has no test split: set custom.test or custom.val_fraction"),
+        (
+            "custom.val_fraction=1.5",
+            "DATASETS.CUSTOM.VAL_FRACTION is 1.5; it must be at least 0 and",
+        ),
     ],
 )
 def test_wrong_overrides_get_one_sentence(shapes, tmp_path, capsys, word, sentence):

@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ..checkpoint import PointCheckpointer, Strictness, find_checkpoint
-from ..config import add_autoassign_config, find_config
+from ..config import add_autoassign_config, check_values, find_config
 from ..data import register_custom_datasets
 from ..runs import repair_metrics
 from .console import ProgressReport, printing_to_log, set_up_logging, show_evaluation
@@ -126,8 +126,11 @@ def _use_custom_dataset(cfg: DictConfig) -> None:
         raise ValueError(f"custom has {', '.join(unknown)}; its options are {', '.join(known)}")
     options = [(f"DATASETS.CUSTOM.{key.upper()}", value) for key, value in cfg.custom.items()]
     node.merge_from_list([x for pair in options for x in pair])
+    check_values(node)
     node.OUTPUT_DIR = cfg.train.output_dir
     register_custom_datasets(node)
+    if not node.DATASETS.TEST:
+        raise ValueError("custom has no test split: set custom.test or custom.val_fraction")
     cfg.dataloader.train.dataset.names = list(node.DATASETS.TRAIN)
     cfg.dataloader.test.dataset.names = node.DATASETS.TEST[0]
     cfg.model.head.num_classes = len(MetadataCatalog.get(node.DATASETS.TRAIN[0]).thing_classes)
