@@ -15,11 +15,11 @@ from autoassign.cli.arguments import parse_arguments
 from autoassign.cli.train import add_arguments
 from autoassign.config import (
     check_values,
+    fit_to_machine,
     flatten_options,
     get_config_file,
     load_config,
     load_config_text,
-    use_cpu_without_cuda,
 )
 
 CONFIGS = (
@@ -106,7 +106,7 @@ def try_one(what: str, folder: Path, seed: int) -> str:
         args = _parse(["--config-file", config_file, *words])
         cfg = load_config(args.config_file, args.opts)
         check_values(cfg)
-        use_cpu_without_cuda(cfg)
+        fit_to_machine(cfg)
     except (ValueError, OSError) as error:
         message = str(error)
         limit = 900 + sum(map(len, words))

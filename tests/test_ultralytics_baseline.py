@@ -35,7 +35,8 @@ def annotation_file(tmp_path):
 def test_boxes_become_centers_and_sizes_as_shares_of_the_image(annotation_file, tmp_path):
     for image in CONTENT["images"]:
         (tmp_path / image["file_name"]).write_bytes(b"pixels")
-    tool.write_split(annotation_file, tmp_path, tmp_path / "out")
+    categories = tool.sorted_categories(CONTENT)
+    tool.write_split(annotation_file, tmp_path, categories, tmp_path / "out")
     assert sorted(x.name for x in (tmp_path / "out" / "images").iterdir()) == ["7.jpg", "9.png"]
     lines = (tmp_path / "out" / "labels" / "7.txt").read_text().splitlines()
     # Classes are counted in the order of the ids: cat 0, dog 1. The crowd is left out.
@@ -55,4 +56,16 @@ def test_metrics_are_those_of_coco_for_all_and_for_each_class(annotation_file):
     metrics = tool.evaluate(annotation_file, found)
     expected = {"AP": 75, "AP50": 100, "AP75": 50, "AP-dog": 100, "AP-cat": 50}
     assert {name: metrics[name] for name in expected} == pytest.approx(expected)
-    assert tool.evaluate(annotation_file, [])["AP"] == 0
+
+
+def test_what_has_no_object_has_no_metric_and_what_is_not_found_has_0(annotation_file):
+    metrics = tool.evaluate(annotation_file, [])
+    assert "APm" not in metrics  # no object of 32² to 96² px
+    assert {x for name, x in metrics.items() if name.startswith("AP-")} == {0}
+    assert metrics["AP"] == 0
+
+
+def test_categories_of_the_test_split_must_be_those_of_training(annotation_file, tmp_path):
+    categories = tool.sorted_categories({"categories": CONTENT["categories"][:1]})
+    with pytest.raises(SystemExit, match="categories are not those of the training split"):
+        tool.write_split(annotation_file, tmp_path, categories, tmp_path / "out")

@@ -12,6 +12,8 @@ of the images and the threads; nothing is validated during the training. The det
 validation makes in the test images (up to 300 an image), DIR/seed<k>/detections.json, are evaluated
 by pycocotools. Finished seeds are not repeated.
 
+Written for ultralytics 8.4, whose validation counts classes from 1.
+
 The script belongs to no package and needs an environment of its own, but no network:
 
     python -m venv ultralytics_env
@@ -47,13 +49,17 @@ def work_offline(folder: Path) -> None:
         shutil.copy(font_manager.findfont("DejaVu Sans"), fonts / name)
 
 
-def write_split(annotation_file: Path, image_folder: Path, folder: Path) -> None:
+def write_split(
+    annotation_file: Path, image_folder: Path, categories: list[dict], folder: Path
+) -> None:
     """Images and labels of a COCO file in the layout of Ultralytics.
 
     Images are copied, because Ultralytics rewrites files that it finds damaged.
     """
     content = json.loads(annotation_file.read_text())
-    classes = {x["id"]: i for i, x in enumerate(sorted_categories(content))}
+    if sorted_categories(content) != categories:
+        raise SystemExit(f"{annotation_file}: its categories are not those of the training split")
+    classes = {x["id"]: i for i, x in enumerate(categories)}
     lines = {image["id"]: [] for image in content["images"]}
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
     for annotation in content["annotations"]:
@@ -74,8 +80,9 @@ def write_split(annotation_file: Path, image_folder: Path, folder: Path) -> None
 
 
 def sorted_categories(content: dict) -> list[dict]:
-    """The categories of a COCO file in the order of their ids."""
-    return sorted(content["categories"], key=lambda x: x["id"])
+    """Ids and names of the categories of a COCO file in the order of the ids."""
+    categories = [{"id": x["id"], "name": x["name"]} for x in content["categories"]]
+    return sorted(categories, key=lambda x: x["id"])
 
 
 def train(args: argparse.Namespace, data_file: Path, seed: int, folder: Path):
@@ -109,6 +116,8 @@ def train(args: argparse.Namespace, data_file: Path, seed: int, folder: Path):
 
 def detect(model, data_file: Path, category_ids: list[int], image_size: int, folder: Path):
     """Detections of the test images by Ultralytics' own validation, as COCO results."""
+    results_file = folder / "validation" / "predictions.json"
+    results_file.unlink(missing_ok=True)
     model.val(
         data=str(data_file),
         imgsz=image_size,
@@ -120,48 +129,60 @@ def detect(model, data_file: Path, category_ids: list[int], image_size: int, fol
         name="validation",
         exist_ok=True,
     )
-    results = json.loads((folder / "validation" / "predictions.json").read_text())
-    # It counts the classes from 1, and the files are named by the ids of the images.
+    if not results_file.exists():  # nothing was detected
+        return []
+    results = json.loads(results_file.read_text())
+    if min(x["category_id"] for x in results) < 1:
+        raise SystemExit("this version of ultralytics does not count classes from 1")
+    # The files are named by the ids of the images.
     return [{**x, "category_id": category_ids[x["category_id"] - 1]} for x in results]
 
 
 def evaluate(annotation_file: Path, results: list[dict]) -> dict[str, float]:
-    """COCO's metrics by pycocotools, in percent; 0 without a detection."""
+    """COCO's metrics by pycocotools, in percent, of what there are objects of."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    if not results:
-        return dict.fromkeys(METRICS, 0.0)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotation_file))
+        if not results:  # loadRes cannot take none: one without any overlap, of the least score
+            image, category = min(truth.imgs), min(truth.cats)
+            results = [
+                {"image_id": image, "category_id": category, "bbox": [-9, -9, 1, 1], "score": 0}
+            ]
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     metrics = dict(zip(METRICS, (100 * evaluation.stats[: len(METRICS)]).tolist(), strict=True))
-    for category, precision in zip(
-        truth.loadCats(evaluation.params.catIds),
-        # Axes: IoU, recall, class, size, number of detections.
-        evaluation.eval["precision"][:, :, :, 0, -1].transpose(2, 0, 1),
-        strict=True,
-    ):
-        metrics[f"AP-{category['name']}"] = 100 * float(precision[precision > -1].mean())
-    return metrics
+    # Axes: IoU, recall, class, size, number of detections; -1 where there is no object.
+    of_classes = evaluation.eval["precision"][:, :, :, 0, -1].mean(axis=(0, 1))
+    names = [f"AP-{x['name']}" for x in truth.loadCats(evaluation.params.catIds)]
+    metrics |= dict(zip(names, (100 * of_classes).tolist(), strict=True))
+    return {name: value for name, value in metrics.items() if value >= 0}
 
 
 def run_seed(args: argparse.Namespace, data_file: Path, seed: int) -> dict[str, float]:
     """Metrics, minutes and epochs of one training, which are kept in its folder."""
     folder = args.output / f"seed{seed}"
     row_file = folder / "metrics.json"
+    settings = {
+        name: str(value) for name, value in vars(args).items() if name not in ("output", "seeds")
+    }
     if row_file.exists():
-        return json.loads(row_file.read_text())
+        content = json.loads(row_file.read_text())
+        if content["settings"] != settings:
+            raise SystemExit(
+                f"{folder} was trained with {content['settings']}: give another --output"
+            )
+        return content["metrics"]
     annotation_file, _ = args.test
     category_ids = [x["id"] for x in sorted_categories(json.loads(annotation_file.read_text()))]
     model, minutes, epochs = train(args, data_file, seed, folder)
     results = detect(model, data_file, category_ids, args.image_size, folder)
     (folder / "detections.json").write_text(json.dumps(results))
     row = {**evaluate(annotation_file, results), "minutes": minutes, "epochs": epochs}
-    row_file.write_text(json.dumps(row) + "\n")
+    row_file.write_text(json.dumps({"settings": settings, "metrics": row}) + "\n")
     return row
 
 
@@ -187,16 +208,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1, help="trainings, with seeds 1, 2, ...")
     args = parser.parse_args()
+    if args.seeds < 1:
+        parser.error("--seeds must be at least 1")
 
     work_offline(args.output / "settings")
     data = args.output / "data"
-    write_split(*args.train, data / "train")
-    write_split(*args.test, data / "test")
-    names = [x["name"] for x in sorted_categories(json.loads(args.train[0].read_text()))]
+    categories = sorted_categories(json.loads(args.train[0].read_text()))
+    write_split(*args.train, categories, data / "train")
+    write_split(*args.test, categories, data / "test")
     data_file = data / "data.yaml"
     # JSON is YAML.
     splits = {"path": str(data.absolute()), "train": "train/images", "val": "test/images"}
-    data_file.write_text(json.dumps({**splits, "names": names}))
+    data_file.write_text(json.dumps({**splits, "names": [x["name"] for x in categories]}))
 
     rows = [run_seed(args, data_file, seed) for seed in range(1, args.seeds + 1)]
     for name in rows[0]:

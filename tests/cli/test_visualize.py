@@ -187,6 +187,16 @@ def test_wrong_input_is_told_in_a_sentence(autoassign, capsys, arguments, messag
     assert message in refusal(capsys, figure, "--weights", autoassign, *others)
 
 
+def test_a_dataset_of_other_classes_is_refused(autoassign, tmp_path, capsys):
+    name = "classes_of_another"
+    DatasetCatalog.register(name, lambda: [{"file_name": "a.jpg"}])
+    MetadataCatalog.get(name).thing_classes = ["cow"]
+    arguments = ("--weights", autoassign, "--dataset", name)
+    assert f"the dataset {name} has the classes cow, the detector " in refusal(
+        capsys, "predictions", *arguments
+    )
+
+
 def test_a_box_outside_the_image_is_refused(autoassign, shapes, capsys):
     image = next((shapes / "val").iterdir())
     arguments = ("--weights", autoassign, "--image", image, "--box", "9000,0,9100,50,ring")

@@ -3,6 +3,7 @@ import os
 import signal
 
 import pytest
+import torch
 from detectron2.data import MapDataset
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,6 +122,14 @@ def test_processes_that_have_ended_are_not_called_dead():
     assert mapper.lost_files() == []
     with pytest.raises(RuntimeError, match="out of memory"), naming_lost_file():
         raise RuntimeError("out of memory")
+
+
+def test_another_error_than_the_loaders_is_not_the_death_of_a_process():
+    mapper = NotingMapper(kill_if_told, 1)
+    mapper._notes[0, :4] = torch.tensor(list(b"1 a\0"), dtype=torch.uint8)
+    assert mapper.lost_files() == ["a"]
+    with pytest.raises(RuntimeError, match=r"^CUDA out of memory"), naming_lost_file():
+        raise RuntimeError("CUDA out of memory")
 
 
 def test_mixing_ends_where_the_config_says(pets):

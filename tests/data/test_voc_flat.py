@@ -58,6 +58,11 @@ def test_folders_as_splits_with_the_same_names_in_each(register, splits):
     assert found == {"flat_train": ["train/images/a.png"], "flat_valid": ["valid/images/a.png"]}
 
 
+def test_folders_as_splits_in_capitals(register):
+    found = register({"Train/a.xml": CELL, "Valid/a.xml": CELL}, ["Train/a.png", "Valid/a.png"])
+    assert found == {"flat_Train": ["Train/a.png"], "flat_Valid": ["Valid/a.png"]}
+
+
 def test_a_folder_called_train_that_holds_images_alone_is_no_split(register):
     found = register({"xml/a.xml": CELL, "xml/b.xml": CELL}, ["train/a.png", "val/b.png"])
 

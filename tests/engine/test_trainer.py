@@ -270,6 +270,12 @@ def test_precise_bn_and_averaged_weights_exclude_each_other(shapes, tmp_path):
         run(shapes, tmp_path, "TEST.PRECISE_BN.ENABLED", True)
 
 
+def test_only_point_detectors_are_evaluated_in_another_precision(shapes, tmp_path):
+    options = ("MODEL.META_ARCHITECTURE", "Detectron2FCOS", "TEST.PRECISION", "bfloat16")
+    with pytest.raises(ValueError, match="Detectron2FCOS is evaluated in 'float32' only"):
+        run(shapes, tmp_path, *options)
+
+
 # Other datasets and options
 
 

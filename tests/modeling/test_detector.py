@@ -199,6 +199,7 @@ def test_detections_in_bfloat16_are_float32_and_near_those_in_float32():
     assert not torch.equal(best["bfloat16"], best["float32"])
 
 
+@torch.no_grad()
 def test_scores_may_be_made_of_the_features():
     model = narrow_model("MODEL.LABEL_ASSIGNMENT.NAME", "FCOS").eval()
     model.label_assignment = FeatureScores()

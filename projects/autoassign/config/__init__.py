@@ -13,7 +13,7 @@ from .checks import (
     one_of,
 )
 from .defaults import add_autoassign_config
-from .device import use_cpu_without_cuda
+from .device import fit_to_machine
 from .files import find_config, get_config_file
 from .loading import load_config, load_config_text, normalize_opts, own_options, set_options
 from .messages import first_of
@@ -36,6 +36,7 @@ __all__ = [
     "check_values",
     "find_config",
     "first_of",
+    "fit_to_machine",
     "flatten_options",
     "get_config_file",
     "inside",
@@ -49,5 +50,4 @@ __all__ = [
     "remove_unfinished",
     "replacing",
     "set_options",
-    "use_cpu_without_cuda",
 ]

@@ -1,16 +1,16 @@
-"""The device that a config names, if the machine has it."""
+"""What of a config the machine does not have: CUDA, and float16 off it."""
 
 import torch
 from detectron2.config import CfgNode
 
-__all__ = ["use_cpu_without_cuda"]
+__all__ = ["fit_to_machine"]
 
 
-def use_cpu_without_cuda(cfg: CfgNode) -> bool:
-    """Replace a CUDA device by the CPU where torch has no CUDA; off CUDA, float16 becomes float32.
+def fit_to_machine(cfg: CfgNode) -> list[str]:
+    """Replace a CUDA device by the CPU where torch has no CUDA, and off CUDA float16 by float32.
 
     Returns:
-        Whether the device was replaced.
+        What was replaced, a sentence each.
 
     Raises:
         ValueError: ``MODEL.DEVICE`` is not a device.
@@ -24,12 +24,16 @@ def use_cpu_without_cuda(cfg: CfgNode) -> bool:
         ) from error
     is_cuda = cfg.MODEL.DEVICE.startswith("cuda")
     if is_cuda and torch.cuda.is_available():
-        return False
-    # CPUs that compute in bfloat16 are common, in float16 rare.
-    if cfg.SOLVER.AMP.DTYPE == "float16":
-        cfg.SOLVER.AMP.ENABLED = False
-    if cfg.TEST.PRECISION == "float16":
-        cfg.TEST.PRECISION = "float32"
+        return []
+    replaced = []
     if is_cuda:
         cfg.MODEL.DEVICE = "cpu"
-    return is_cuda
+        replaced.append("No CUDA device is available: running on the CPU.")
+    # CPUs that compute in bfloat16 are common, in float16 rare.
+    if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16":
+        cfg.SOLVER.AMP.ENABLED = False
+        replaced.append("SOLVER.AMP.DTYPE float16 is for CUDA devices: training in float32.")
+    if cfg.TEST.PRECISION == "float16":
+        cfg.TEST.PRECISION = "float32"
+        replaced.append("TEST.PRECISION float16 is for CUDA devices: evaluating in float32.")
+    return replaced

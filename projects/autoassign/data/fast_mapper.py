@@ -48,7 +48,8 @@ class FastDatasetMapper(CheckedDatasetMapper):
     JPEG files are decoded by OpenCV, and images are resized by torch. Both filter as Pillow does:
     pixels differ by 2 of 255 at most. Only images at least four times as large as training can
     need them are decoded at a half, a quarter or an eighth of their size, still at least twice as
-    large as needed: their pixels differ by 0.5 on average. Boxes and sizes are the same always.
+    large as needed: pixels of photographs differ by 0.5 on average, those of finer patterns by
+    more. Boxes and sizes are the same always.
     """
 
     @configurable

@@ -38,7 +38,9 @@ class NotingMapper:
         if process is None:
             return self._mapper(dataset_dict)
         row = self._notes[process.id].numpy().data
-        note = f"{os.getpid()} {dataset_dict.get('file_name', 'an image')}".encode()
+        note = f"{os.getpid()} {dataset_dict.get('file_name', 'an image')}".encode(
+            errors="surrogateescape"
+        )
         note = note[: _MAX_BYTES - 1] + b"\0"
         row[: len(note)] = note
         try:
@@ -72,8 +74,9 @@ def naming_lost_file() -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
+        is_of_loader = isinstance(error, OSError) or str(error).startswith("DataLoader worker")
         lost = [name for mapper in _mappers for name in mapper.lost_files()]
-        if not lost or isinstance(error, ChildProcessError):
+        if not (lost and is_of_loader) or isinstance(error, ChildProcessError):
             raise
         _mappers.clear()  # the other processes of these loaders may die later
         raise ChildProcessError(

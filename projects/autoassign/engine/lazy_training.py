@@ -143,6 +143,13 @@ def _instantiate(cfg: DictConfig, section: str) -> Any:
         raise ValueError(f"{section}: {error}") from error
 
 
+def _precision(options: DictConfig) -> torch.dtype:
+    if not options.amp.enabled:
+        return torch.float32
+    # CPUs that compute in bfloat16 are common, in float16 rare.
+    return torch.bfloat16 if options.device == "cpu" else torch.float16
+
+
 def _train(cfg: DictConfig, model: nn.Module, *, resume: bool) -> None:
     options = cfg.train
     logger.debug(f"Model:\n{model}")
@@ -158,7 +165,7 @@ def _train(cfg: DictConfig, model: nn.Module, *, resume: bool) -> None:
         create_ddp_model(model, **options.ddp, device_ids=device_ids),
         instantiate(cfg.dataloader.train),
         optimizer,
-        precision=torch.float16 if options.amp.enabled else torch.float32,
+        precision=_precision(options),
     )
     checkpointer = PointCheckpointer(
         evaluated,

@@ -16,10 +16,10 @@ from ..checkpoint import find_checkpoint, follow_weights
 from ..config import (
     check_values,
     find_config,
+    fit_to_machine,
     load_config,
     normalize_opts,
     set_options,
-    use_cpu_without_cuda,
 )
 from ..data import register_custom_datasets, resolve_num_classes
 from ..runs import check_weights_exist, load_trained_config
@@ -55,13 +55,13 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     config_file = find_config(args.config_file)
     cfg = _load_config(args, config_file)
     check_values(cfg)
-    on_cpu = use_cpu_without_cuda(cfg)
+    replaced = fit_to_machine(cfg)
     if args.eval_only:
         _prepare_evaluation(cfg, args.resume)
     else:
         _prepare_training(cfg, args.resume)
-    if on_cpu:
-        logger.warning("No CUDA device is available: running on the CPU.")
+    for message in replaced:
+        logger.warning(message)
     register_custom_datasets(cfg)
     key = "TEST" if args.eval_only else "TRAIN"
     if not cfg.DATASETS[key]:

@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from ..checkpoint import PointCheckpointer, Strictness, find_checkpoint
-from ..config import check_values, replacing, use_cpu_without_cuda
+from ..config import check_values, fit_to_machine, replacing
 from ..data import (
     IMAGE_CACHE,
     CheckedDatasetMapper,
@@ -80,7 +80,7 @@ class Trainer(DefaultTrainer):
         check_values(cfg)
         cfg = cfg.clone()
         cfg.defrost()
-        use_cpu_without_cuda(cfg)
+        fit_to_machine(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         if cfg.SEED < 0:
             cfg = _with_options(cfg, "SEED", comm.shared_random_seed())
@@ -313,8 +313,13 @@ class Trainer(DefaultTrainer):
             ValueError: the options do not make a model.
         """
         with explaining_build_errors():
+            if cfg.TEST.PRECISION != "float32" and cfg.MODEL.META_ARCHITECTURE != "PointDetector":
+                raise ValueError(
+                    f"TEST.PRECISION is {cfg.TEST.PRECISION!r}; MODEL.META_ARCHITECTURE "
+                    f"{cfg.MODEL.META_ARCHITECTURE} is evaluated in 'float32' only"
+                )
             model = super().build_model(cfg)
-        if cfg.MODEL.CHANNELS_LAST:  # PointDetector is already; detectron2's detectors are not
+        if cfg.MODEL.CHANNELS_LAST:  # detectron2's detectors know nothing of it
             model.to(memory_format=torch.channels_last)
         return model
 

@@ -13,7 +13,7 @@ from ..checkpoint import (
     read_weight_file,
     zoo_weights,
 )
-from ..config import get_config_file, load_config, load_config_text, use_cpu_without_cuda
+from ..config import fit_to_machine, get_config_file, load_config, load_config_text
 
 __all__ = ["get", "get_checkpoint_url", "get_config", "get_config_file"]
 
@@ -74,7 +74,7 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     cfg = get_config(config_path, trained)
     if device is not None:
         cfg.MODEL.DEVICE = device
-    use_cpu_without_cuda(cfg)
+    fit_to_machine(cfg)
     model = build_model(cfg)
     if cfg.MODEL.WEIGHTS:
         strictness = Strictness.PREDICTION if trained else Strictness.TRAINING

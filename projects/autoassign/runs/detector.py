@@ -24,10 +24,10 @@ from ..checkpoint import (
 )
 from ..config import (
     check_values,
+    fit_to_machine,
     load_config,
     load_config_text,
     set_options,
-    use_cpu_without_cuda,
 )
 from ..modeling import PointDetector
 from .class_names import class_metadata
@@ -195,8 +195,8 @@ def _build(
         )
     check_values(cfg)
     cfg.defrost()
-    if use_cpu_without_cuda(cfg):
-        logger.info("No CUDA device is available: running on the CPU.")
+    for message in fit_to_machine(cfg):
+        logger.info(message)
     if cfg.MODEL.POINT_HEAD.NUM_CLASSES == 0:
         cfg.MODEL.POINT_HEAD.NUM_CLASSES = _num_classes(weights, checkpoint["model"])
     cfg.freeze()

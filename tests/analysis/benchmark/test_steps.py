@@ -1,5 +1,8 @@
 """Whole steps of detectors, timed part by part."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from detectron2.utils.events import EventStorage
@@ -14,7 +17,6 @@ from autoassign.analysis.benchmark import (
     time_inference,
     time_training,
 )
-from autoassign.data import TableBuilder
 
 
 @pytest.mark.parametrize(
@@ -59,24 +61,38 @@ def test_a_detector_of_any_project_takes_the_fast_options(name, channels_last):
     assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
 
 
-def test_objects_of_a_dataset_are_scaled_with_the_image():
-    builder = TableBuilder()
-    for number, size in enumerate([(50, 100), (10, 10), (400, 200)]):
-        builder.add_image(f"{number}.jpg", number, *size)
-    builder.add_object(0, 1, (10, 20, 30, 40))
-    builder.add_object(2, 7, (20, 40, 100, 400))
-    batch = make_batch_like(builder.build(), 2, (100, 400), num_classes=5)
-    first, last = (x["instances"] for x in batch)
+def write_coco(path: Path, sizes: list[tuple[int, int]], objects: list[tuple]) -> Path:
+    images = [
+        {"id": i, "file_name": f"{i}.jpg", "height": height, "width": width}
+        for i, (height, width) in enumerate(sizes)
+    ]
+    annotations = [
+        {"id": i, "image_id": image, "category_id": category, "bbox": box, "iscrowd": crowd}
+        for i, (image, category, box, crowd) in enumerate(objects)
+    ]
+    categories = [{"id": i, "name": f"class {i}"} for i in range(8)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_objects_of_a_dataset_are_cleaned_and_scaled_with_the_image(tmp_path):
+    objects = [
+        (0, 1, [10, 20, 20, 20], 0),
+        (0, 1, [0, 0, 90, 40], 1),
+        (2, 7, [20, 40, 80, 900], 0),
+    ]
+    path = write_coco(tmp_path / "a.json", [(50, 100), (10, 10), (400, 200)], objects)
+    first, last = (x["instances"] for x in make_batch_like(path, 2, (100, 400), num_classes=5))
     assert first.gt_boxes.tensor.tolist() == [[40, 40, 120, 80]]
     assert last.gt_boxes.tensor.tolist() == [[40, 10, 200, 100]]
     assert (first.gt_classes.tolist(), last.gt_classes.tolist()) == ([1], [2])
 
 
-def test_images_without_a_size_are_no_dataset_to_imitate():
-    builder = TableBuilder()
-    builder.add_image("a.jpg", 1)
-    with pytest.raises(ValueError, match="every image must have a size"):
-        make_batch_like(builder.build(), 2, (100, 400))
+def test_images_without_a_size_are_no_dataset_to_imitate(tmp_path):
+    path = write_coco(tmp_path / "a.json", [(0, 0)], [])
+    with pytest.raises(ValueError, match=r"a\.json must have images, and their height and width"):
+        make_batch_like(path, 2, (100, 400))
 
 
 @pytest.mark.parametrize("name", ["d2-FCOS", "d2-RetinaNet"])

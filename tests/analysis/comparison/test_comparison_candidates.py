@@ -213,6 +213,16 @@ def test_wrong_variants_are_refused(tmp_path):
         load_candidates(files[1:], [], variants=[files[0], files[0]])
 
 
+def test_only_point_detectors_have_strategies_and_variants(tmp_path):
+    text = 'MODEL: {META_ARCHITECTURE: "Detectron2FCOS"}\n'
+    files = [write_config(tmp_path, "peer", text), write_config(tmp_path, "variant")]
+    message = r"peer\.yaml: MODEL\.META_ARCHITECTURE is Detectron2FCOS; --strategies and --variants"
+    with pytest.raises(ValueError, match=message):
+        load_candidates(files[:1], [], ["AutoAssign", "FCOS"])
+    with pytest.raises(ValueError, match=message):
+        load_candidates(files[:1], [], variants=files[1:])
+
+
 def test_wrong_strategies_are_refused(tmp_path):
     files = [write_config(tmp_path, name) for name in "ab"]
     with pytest.raises(ValueError, match="no label assignment 'Nobody'; it may be one of"):

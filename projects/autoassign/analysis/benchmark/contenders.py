@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from ...config import (
     LABEL_ASSIGNMENT_REGISTRY,
+    check_values,
+    fit_to_machine,
     flatten_options,
     get_config_file,
     load_config,
-    use_cpu_without_cuda,
 )
-from ...data import BoxTable
+from ...data import clean_boxes, read_coco_json
 from .inputs import make_objects
 
 __all__ = ["DETECTRON2", "build_detector", "fast_options", "make_batch", "make_batch_like"]
@@ -59,8 +60,7 @@ def build_detector(name: str, opts: Sequence[str] = (), device: str = "cpu") -> 
     fast = fast_options() if name.endswith(_FAST) else []
     torch.manual_seed(0)
     if detector in DETECTRON2:
-        cfg = load_config(opts=[*fast, "MODEL.DEVICE", device])
-        use_cpu_without_cuda(cfg)
+        cfg = _config("", [*fast, "MODEL.DEVICE", device])
         model = instantiate(model_zoo.get_config(DETECTRON2[detector]).model).to(device)
         if cfg.MODEL.CHANNELS_LAST:
             model.to(memory_format=torch.channels_last)
@@ -69,11 +69,19 @@ def build_detector(name: str, opts: Sequence[str] = (), device: str = "cpu") -> 
         model.head.register_forward_hook(_to_float32)
     else:
         recipe = f"COCO-Detection/{detector.lower()}_R_50_FPN_1x.yaml"
-        cfg = load_config(recipe, [*fast, *opts, "MODEL.DEVICE", device])
-        use_cpu_without_cuda(cfg)
+        cfg = _config(recipe, [*fast, *opts, "MODEL.DEVICE", device])
         model = build_model(cfg)
     _set_precision(model, cfg)
     return model
+
+
+def _config(recipe: str, opts: Sequence[Any]) -> CfgNode:
+    cfg = load_config(recipe, opts)
+    check_values(cfg)
+    replaced = fit_to_machine(cfg)
+    if replaced:
+        raise ValueError(f"this machine cannot measure that: {' '.join(replaced)}")
+    return cfg
 
 
 def _set_precision(model: nn.Module, cfg: CfgNode) -> None:
@@ -120,17 +128,22 @@ def make_batch(
 
 
 def make_batch_like(
-    table: BoxTable, num_images: int, image_size: tuple[int, int], num_classes: int = 80
+    annotation_file: Path, num_images: int, image_size: tuple[int, int], num_classes: int = 80
 ) -> list[dict]:
-    """Images of noise with the objects of images of a dataset, evenly spaced in it.
+    """Images of noise with the objects of some images of a COCO file, evenly spaced in it.
 
-    Boxes are scaled with the image. Classes are those of the dataset modulo ``num_classes``.
+    Objects are cleaned as for training, and boxes are scaled with the image. Classes are those of
+    the file modulo ``num_classes``.
 
     Raises:
-        ValueError: the dataset has no image, or an image of unknown size.
+        OSError: the file cannot be read.
+        ValueError: it is not in COCO format, or has no image, or one of unknown size.
     """
+    table = read_coco_json(annotation_file).table
     if not len(table) or not table.sizes.all():
-        raise ValueError(f"{table.image_root or 'the dataset'}: every image must have a size")
+        raise ValueError(f"{annotation_file} must have images, and their height and width")
+    table, _ = clean_boxes(table)
+    table = table.select_objects(~table.is_crowd)
     objects = []
     for index in torch.linspace(0, len(table) - 1, num_images).long().tolist():
         rows = slice(table.offsets[index], table.offsets[index + 1])

@@ -90,6 +90,12 @@ def load_candidates(
         files *= len(names)
     _check_names(names, files)
     configs = [_load(file, [*own, *opts]) for file, own in zip(files, changes, strict=True)]
+    architecture = configs[0].MODEL.META_ARCHITECTURE
+    if (strategies or variants) and architecture != "PointDetector":
+        raise ValueError(
+            f"{files[0]}: MODEL.META_ARCHITECTURE is {architecture}; --strategies and --variants "
+            "are for PointDetector, whose label assignment they change"
+        )
     overridden = [_share_conditions(cfg, configs[0]) for cfg in configs]
     return [Candidate(*fields) for fields in zip(names, files, configs, overridden, strict=True)]
 

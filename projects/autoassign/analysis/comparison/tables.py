@@ -139,7 +139,9 @@ def _differences(plan: Sequence[Candidate]) -> list[str]:
         listing = ", ".join(
             f"{key} {value!r}"
             for key, value in used.items()
-            if key.startswith("MODEL.") and value not in (first[key], candidate.name)
+            if key.startswith("MODEL.")
+            and value != first[key]
+            and (key, value) != ("MODEL.LABEL_ASSIGNMENT.NAME", candidate.name)
         )
         alike.setdefault(listing, []).append(candidate.name)
         overridden += [

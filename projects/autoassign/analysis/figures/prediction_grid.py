@@ -21,6 +21,7 @@ __all__ = ["draw_prediction_grid"]
 _IMAGES_PER_ROW = 2  # each with two cells: ground truth and prediction
 _CELL_INCHES = 2.6
 _TITLE_INCHES = 0.25
+_MAX_HEIGHT_OVER_WIDTH = 3.0  # of a row; taller images are drawn smaller
 
 
 def draw_prediction_grid(
@@ -59,6 +60,7 @@ def draw_prediction_grid(
             results_per_image[result["image_id"]].append(result)
 
     tallest = max(record["height"] / record["width"] for record in records)
+    tallest = min(tallest, _MAX_HEIGHT_OVER_WIDTH)
     figure, cells = _empty_grid(len(records), tallest)
     for (truth_cell, prediction_cell), record in zip(cells, records, strict=False):
         image = utils.read_image(record["file_name"], format="RGB")

@@ -53,12 +53,12 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from ...analysis.benchmark import measure_loading, time_model
-    from ...config import check_values, load_config, use_cpu_without_cuda
+    from ...config import check_values, fit_to_machine, load_config
     from ...data import register_custom_datasets, resolve_num_classes
 
     cfg = load_config(args.config_file, args.opts)
     check_values(cfg)
-    use_cpu_without_cuda(cfg)
+    fit_to_machine(cfg)
     with tempfile.TemporaryDirectory() as cfg.OUTPUT_DIR:
         register_custom_datasets(cfg)
         resolve_num_classes(cfg)

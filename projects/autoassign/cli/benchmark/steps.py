@@ -35,14 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive, default=2, metavar="N", help="images (default 2)"
     )
     add_size_argument(parser)
-    parser.add_argument(
+    objects = parser.add_mutually_exclusive_group()
+    objects.add_argument(
         "--objects",
         type=number_type(int, 0),
         default=8,
         metavar="N",
         help="in each image (default 8)",
     )
-    parser.add_argument(
+    objects.add_argument(
         "--annotations",
         type=Path,
         metavar="FILE",
@@ -77,14 +78,12 @@ def run_benchmark(args: argparse.Namespace, *, training: bool) -> None:
         time_inference,
         time_training,
     )
-    from ...data import read_coco_json
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     detectors = {name: build_detector(name, args.opts, device) for name in args.detectors}
     size = tuple(args.size)
     if args.annotations:
-        table = read_coco_json(args.annotations).table
-        batch = make_batch_like(table, args.batch_size, size)
+        batch = make_batch_like(args.annotations, args.batch_size, size)
     else:
         batch = make_batch(args.batch_size, size, args.objects)
     measure = time_training if training else time_inference

@@ -60,9 +60,13 @@ def read_images(
         with_objects: whether an image needs an object.
 
     Raises:
-        ValueError: the arguments contradict each other, or there is no such image.
+        ValueError: the arguments contradict each other, there is no such image, or the dataset has
+            other classes than the detector.
     """
-    from ...data import choose_records, dataset_records, image_record
+    from detectron2.data import MetadataCatalog
+
+    from ...config import first_of
+    from ...data import choose_records, image_record, load_dataset
 
     if args.image:
         if args.images or args.dataset:
@@ -70,8 +74,15 @@ def read_images(
         return [image_record(args.image, boxes, detector.class_names)]
     if boxes:
         raise ValueError("--box describes an object of --image: give that too")
+    name, records = load_dataset(detector.cfg, args.dataset)
+    classes = list(MetadataCatalog.get(name).get("thing_classes", detector.class_names))
+    if classes != detector.class_names:
+        raise ValueError(
+            f"the dataset {name} has the classes {first_of(classes, 5)}, the detector "
+            f"{first_of(detector.class_names, 5)}: give a dataset with the detector's"
+        )
     return choose_records(
-        dataset_records(detector.cfg, args.dataset),
+        records,
         args.images,
         num_images=args.num_images,
         with_objects=with_objects,

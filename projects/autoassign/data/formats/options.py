@@ -40,9 +40,13 @@ def usual_splits(root: Path, is_split: Callable[[Path], bool]) -> tuple[list[str
     Returns:
         The names of at most one training and one test split; none without a training split.
     """
+    # As written, such as Train. Not every split is a folder: VOC has lists.
+    entries = sorted(root.iterdir()) if root.is_dir() else []
+    folders = {path.name.lower(): path.name for path in entries if path.is_dir()}
 
     def first(names: tuple[str, ...]) -> list[str]:
-        return [name for name in names if is_split(root / name)][:1]
+        as_written = [folders.get(name, name) for name in names]
+        return [name for name in as_written if is_split(root / name)][:1]
 
     train = first(_TRAIN_NAMES)
     return train, first(TEST_NAMES) if train else []
