@@ -179,7 +179,6 @@ class FeatureScores(FCOS):
         return torch.cat(values, dim=1).sigmoid()[..., None].expand_as(predictions.cls_logits)
 
 
-@torch.no_grad()
 def test_detections_in_bfloat16_are_float32_and_near_those_in_float32():
     options = ("MODEL.POINT_HEAD.SCORE_THRESH_TEST", 0.0)
     batch = [image_input([], [])]
