@@ -80,7 +80,8 @@ class Trainer(DefaultTrainer):
         check_values(cfg)
         cfg = cfg.clone()
         cfg.defrost()
-        fit_to_machine(cfg)
+        for message in fit_to_machine(cfg):
+            logger.warning(message)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         if cfg.SEED < 0:
             cfg = _with_options(cfg, "SEED", comm.shared_random_seed())

@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> None:
 
     cfg = load_config(args.config_file, args.opts)
     check_values(cfg)
-    fit_to_machine(cfg)
+    for message in fit_to_machine(cfg):
+        print(message)
     with tempfile.TemporaryDirectory() as cfg.OUTPUT_DIR:
         register_custom_datasets(cfg)
         resolve_num_classes(cfg)

@@ -25,10 +25,10 @@ def coco_splits(custom: CfgNode) -> tuple[list[Split], list[Split]]:
 
     ``TRAIN`` and ``TEST`` name annotation files, or folders that hold one each; if both are empty,
     they are folders of usual names (train, valid, ...), or else the only annotation file below
-    ``ROOT`` is the training split. A split is called after the root
-    folder and its annotation file, or the file's path if several files have the same name. Images
-    are looked for below ``TRAIN_IMAGES`` or ``TEST_IMAGES`` (default: ``ROOT``), and if they are
-    not where the file says, by the end of their path in this folder and that of the file.
+    ``ROOT`` is the training split. A split is called after the root folder and its annotation
+    file, or the file's path if several files have the same name. Images are looked for below
+    ``TRAIN_IMAGES`` or ``TEST_IMAGES`` (default: ``ROOT``), and if they are not where the file
+    says, by the end of their path in this folder and that of the file.
 
     Raises:
         OSError: the root folder, an annotation file or an image folder is missing.
