@@ -59,7 +59,7 @@ optimizer = L(torch.optim.AdamW)(
         weight_decay="${..weight_decay}",
         not_decayed=("scales", "mu", "sigma"),
     ),
-    lr=0.001,
+    lr=0.002,
     betas=(0.9, 0.99),
     weight_decay=0.05,
 )
@@ -73,7 +73,7 @@ train = get_config("common/train.py").train
 train.max_iter = 400
 train.eval_period = 100
 train.checkpointer.period = 100
-train.ema_decay = 0.99
+train.ema_decay = 0.97
 train.clip_gradient_norm = 1.0
 train.init_checkpoint = "torchvision://mobilenet_v2/IMAGENET1K_V1"
 train.output_dir = "output/lazy/finetune_mobilenet_v2"
