@@ -12,8 +12,9 @@ SWIN = {
 }
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 # Of torchvision's documentation, 3 504 872, without the classifier: 1000 · (1280 + 1); its batch
-# norms have 34 112 of the rest and are frozen.
-MOBILENET_V2 = 3_504_872 - 1_281_000 - 34_112
+# norms have 34 112 of the rest.
+MOBILENET_V2 = 3_504_872 - 1_281_000
+MOBILENET_V2_NORMS = 34_112
 
 
 def detector(cfg: CfgNode) -> int:
@@ -36,8 +37,9 @@ def _bottom_up(cfg: CfgNode) -> tuple[int, list[int]]:
         return _resnet(cfg.MODEL.RESNETS, cfg.MODEL.BACKBONE.FREEZE_AT)
     if name == "build_swin_backbone":
         return _swin(*SWIN[cfg.MODEL.SWIN.SIZE])
-    assert (cfg.MODEL.TORCHVISION.NAME, cfg.MODEL.TORCHVISION.NORM) == ("mobilenet_v2", "FrozenBN")
-    return MOBILENET_V2, [32, 96, 1280]
+    assert cfg.MODEL.TORCHVISION.NAME == "mobilenet_v2"
+    frozen = {"FrozenBN": MOBILENET_V2_NORMS, "BN": 0}[cfg.MODEL.TORCHVISION.NORM]
+    return MOBILENET_V2 - frozen, [32, 96, 1280]
 
 
 def _resnet(options: CfgNode, freeze_at: int) -> tuple[int, list[int]]:
