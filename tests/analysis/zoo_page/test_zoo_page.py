@@ -1,55 +1,12 @@
 import pytest
 import torch
 from narrow_model import narrow_model
-from torch import Tensor, nn
+from torch import nn
 
 from autoassign import get_config_file
-from autoassign.analysis.zoo_page import RECIPES, Costs, detector_costs, model_zoo_page, page
-from autoassign.analysis.zoo_page.costs import _LiveMemory, training_memory
-from autoassign.modeling.layers import DeformConv
-
-# Locations at stride 8 of 800 × 1344 pixels.
-LOCATIONS = 100 * 168
-
-
-class Backbone(nn.Module):
-    """A convolution of stride 8, then a deformable one in two groups."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 8, 8, bias=False)
-        self.deform = DeformConv(4, 6, 3, padding=1, groups=2, bias=False)
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        x = self.conv(images)
-        return {"p3": self.deform(x, x.new_zeros(len(x), 18, *x.shape[2:]))}
-
-
-class Head(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(6, 5, 1, bias=False)
-
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        return [self.conv(x) for x in features]
-
-
-class Detector(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = Backbone()
-        self.head = Head()
-        self.head_in_features = ["p3"]
-
-
-def test_costs_of_three_convolutions():
-    detector = Detector()
-    detector.backbone.conv.requires_grad_(False)
-    costs = detector_costs(detector)
-    weights = (3 * 4 * 64, 2 * 6 * 9, 6 * 5)
-    assert costs.parameters == sum(weights)
-    assert costs.trained_parameters == sum(weights[1:])
-    assert costs.flops == LOCATIONS * sum(weights)
+from autoassign.analysis.benchmark import ModelRow
+from autoassign.analysis.zoo_page import RECIPES, model_zoo_page, page, training_memory
+from autoassign.analysis.zoo_page.memory import _LiveMemory
 
 
 def test_memory_grows_with_the_batch_and_the_states_of_the_optimizer():
@@ -84,7 +41,7 @@ def test_a_recipe_states_what_its_file_states(recipe):
 
 def test_the_page_has_a_row_of_results_and_of_memory_for_each_recipe(monkeypatch):
     monkeypatch.setattr(page, "build_model", lambda cfg: nn.Linear(1, 1))
-    monkeypatch.setattr(page, "detector_costs", lambda model: Costs(32_244_570, 1, 210 * 10**9))
+    monkeypatch.setattr(page, "count_model", lambda _: [ModelRow("all", 32_244_570, 210.0)])
     monkeypatch.setattr(
         page, "training_memory", lambda model, images, states: images * (1 + states) * 2**29
     )

@@ -1,15 +1,14 @@
 """Measurements behind ``autoassign benchmark``."""
 
 from .contenders import build_detector, fast_options, make_batch, make_batch_like
-from .evaluation import EvaluationRow, measure_evaluation
-from .loading import LoadingRow, measure_loading, time_model
+from .evaluation import measure_evaluation
+from .loading import measure_loading, time_model
 from .loss import LossCase, LossRow, loss_of, measure_loss, strategy_names
-from .model import ModelRow, count_model
+from .model import DenseOutputs, ModelRow, count_model
 from .steps import StepRow, time_inference, time_training
 
 __all__ = [
-    "EvaluationRow",
-    "LoadingRow",
+    "DenseOutputs",
     "LossCase",
     "LossRow",
     "ModelRow",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, prod
+from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from ...modeling import Predictions
+__all__ = ["DenseOutputs", "ModelRow", "count_model"]
 
-__all__ = ["ModelRow", "count_model"]
+_PARTS = ("backbone", "backbone.bottom_up", "head")
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class ModelRow:
     """One part of a detector.
 
     Attributes:
-        part: name of the submodule.
+        part: name of the part.
         parameters: number of its parameters, trained or not.
         gflops: multiply-adds of one image, in 10⁹, as fvcore counts them.
     """
@@ -29,56 +32,55 @@ class ModelRow:
     gflops: float
 
 
-def count_model(model: nn.Module, image_size: tuple[int, int] = (800, 1344)) -> list[ModelRow]:
+class DenseOutputs(nn.Module):
+    """Backbone and head of a detectron2 DenseDetector, without losses and NMS."""
+
+    def __init__(self, detector: Any) -> None:
+        super().__init__()
+        self.backbone = detector.backbone
+        self.head = detector.head
+        self.in_features = detector.head_in_features
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        features = self.backbone(images)
+        outputs = self.head([features[name] for name in self.in_features])
+        fields = outputs if isinstance(outputs, tuple | list) else vars(outputs)
+        return tuple(x for x in tree_leaves(fields) if isinstance(x, Tensor))
+
+
+def count_model(detector: nn.Module, image_size: tuple[int, int] = (800, 1344)) -> list[ModelRow]:
     """Bottom-up network, FPN (the rest of the backbone), head, and their total.
 
     Args:
-        model: a detector with a ``backbone``, which has a ``bottom_up``, and a ``head``.
-        image_size: height and width in pixels, multiples of the backbone's size divisibility.
+        detector: a DenseDetector whose ``backbone`` has a ``bottom_up``.
+        image_size: height and width in pixels, before the image is padded.
     """
-    model.eval()
-    backbone, head = model.get_submodule("backbone"), model.get_submodule("head")
-    device = next(model.parameters()).device
-    image = torch.zeros(1, 3, *image_size, device=device)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's, about shapes that stay constant
-        features = backbone(image)
-        levels = [features[name] for name in model.head_in_features]  # type: ignore[union-attr]
-        flops = {
-            "backbone": _flops(backbone, image),
-            "backbone.bottom_up": _flops(backbone.get_submodule("bottom_up"), image),
-            "head": _flops(_HeadTensors(head), levels),
-        }
-    counts = {name: _parameters(model.get_submodule(name)) for name in flops}
-    fpn = "backbone", "backbone.bottom_up"
+    network = DenseOutputs(detector).eval()
+    divisor = max(1, network.backbone.size_divisibility)
+    padded = [ceil(side / divisor) * divisor for side in image_size]
+    image = torch.zeros(1, 3, *padded, device=next(detector.parameters()).device)
+    analysis = FlopCountAnalysis(network, image)
+    analysis.set_op_handle("torchvision::deform_conv2d", _deform_conv_flops)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    analysis.tracer_warnings("none")
+    flops = analysis.by_module()
+    counts = {name: _parameters(network.get_submodule(name)) for name in _PARTS}
+    backbone, bottom_up, head = _PARTS
     return [
-        ModelRow("bottom-up", counts[fpn[1]], flops[fpn[1]]),
-        ModelRow("FPN", counts[fpn[0]] - counts[fpn[1]], flops[fpn[0]] - flops[fpn[1]]),
-        ModelRow("head", counts["head"], flops["head"]),
-        ModelRow("all", _parameters(model), flops["backbone"] + flops["head"]),
+        ModelRow("bottom-up", counts[bottom_up], flops[bottom_up] / 1e9),
+        ModelRow(
+            "FPN", counts[backbone] - counts[bottom_up], (flops[backbone] - flops[bottom_up]) / 1e9
+        ),
+        ModelRow("head", counts[head], flops[head] / 1e9),
+        ModelRow("all", _parameters(detector), flops[""] / 1e9),
     ]
-
-
-class _HeadTensors(nn.Module):
-    """A head whose output is a tuple of tensors, as torch's tracer wants it."""
-
-    def __init__(self, head: nn.Module) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, features: list[Tensor]) -> tuple[Tensor, ...]:
-        output = self.head(features)
-        if not isinstance(output, Predictions):
-            return output
-        tensors = (output.cls_logits, output.ltrb, output.obj_logits, *output.extra.values())
-        return tuple(x for x in tensors if x is not None)
 
 
 def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _flops(module: nn.Module, inputs: object) -> float:
-    analysis = FlopCountAnalysis(module, (inputs,))
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    return analysis.total() / 1e9
+def _deform_conv_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """As fvcore counts a convolution: the samples it interpolates are not counted."""
+    weight, output = inputs[1].type().sizes(), outputs[0].type().sizes()
+    return prod(output) * prod(weight[1:])

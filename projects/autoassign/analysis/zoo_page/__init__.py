@@ -1,7 +1,7 @@
 """The table of the shipped recipes: published results, schedules and what they cost."""
 
-from .costs import Costs, detector_costs, training_memory
+from .memory import training_memory
 from .page import model_zoo_page
-from .recipes import RECIPES, Recipe
+from .recipes import RECIPES
 
-__all__ = ["RECIPES", "Costs", "Recipe", "detector_costs", "model_zoo_page", "training_memory"]
+__all__ = ["RECIPES", "model_zoo_page", "training_memory"]

@@ -10,7 +10,8 @@ from tabulate import tabulate
 
 from ... import modeling  # noqa: F401 (registers the detector)
 from ...config import load_config
-from .costs import detector_costs, training_memory
+from ..benchmark import count_model
+from .memory import training_memory
 from .recipes import RECIPES, Recipe
 
 __all__ = ["model_zoo_page"]
@@ -80,7 +81,7 @@ def model_zoo_page(recipes: Sequence[Recipe] = RECIPES) -> str:
 
 
 def _result_row(recipe: Recipe, cfg: CfgNode) -> tuple[str, ...]:
-    costs = detector_costs(build_model(cfg))
+    *_, whole = count_model(build_model(cfg))
     sizes = sorted(set(cfg.INPUT.MIN_SIZE_TRAIN))
     return (
         _link(recipe),
@@ -88,8 +89,8 @@ def _result_row(recipe: Recipe, cfg: CfgNode) -> tuple[str, ...]:
         recipe.source,
         f"{cfg.SOLVER.MAX_ITER / 1000:.1f}k",
         "–".join(map(str, sizes)),
-        f"{costs.parameters / 1e6:.1f}",
-        f"{costs.flops / 1e9:.0f}",
+        f"{whole.parameters / 1e6:.1f}",
+        f"{whole.gflops:.0f}",
     )
 
 

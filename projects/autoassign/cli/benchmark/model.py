@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the rows of every detector."""
     from ...analysis.benchmark import build_detector, count_model
 
-    print(f"{'detector':14}{'part':12}{'parameters':>14}{'GFLOPs':>10}")
+    print(f"{'detector':18}{'part':12}{'parameters':>14}{'GFLOPs':>10}")
     for name in args.detectors:
         for row in count_model(build_detector(name, args.opts), tuple(args.size)):
-            print(f"{name:14}{row.part:12}{row.parameters:14,}{row.gflops:10.1f}")
+            print(f"{name:18}{row.part:12}{row.parameters:14,}{row.gflops:10.1f}")

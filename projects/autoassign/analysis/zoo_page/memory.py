@@ -1,61 +1,28 @@
-"""Parameters, floating-point operations and memory of a detector, without a GPU."""
+"""Memory of training a detector, without a GPU."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["Costs", "detector_costs", "training_memory"]
+from ..benchmark import DenseOutputs
+
+__all__ = ["training_memory"]
 
 # 800 × 1333 pixels, as they are padded.
 _IMAGE_SIZE = (800, 1344)
 
 
-@dataclass(frozen=True)
-class Costs:
-    """What a detector costs.
-
-    Attributes:
-        parameters: of all kinds; those of frozen batch norms are buffers and do not count.
-        trained_parameters: those that get gradients.
-        flops: of backbone and head for one image of 800 × 1333 pixels, a multiplication and an
-            addition counted as one, as fvcore has it.
-    """
-
-    parameters: int
-    trained_parameters: int
-    flops: int
-
-
-class _DenseOutputs(nn.Module):
-    """Backbone and head of a detectron2 DenseDetector, without losses and NMS."""
-
-    def __init__(self, detector: Any) -> None:
-        super().__init__()
-        self.backbone = detector.backbone
-        self.head = detector.head
-        self.in_features = detector.head_in_features
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        features = self.backbone(images)
-        outputs = self.head([features[name] for name in self.in_features])
-        fields = outputs if isinstance(outputs, tuple | list) else vars(outputs)
-        return tuple(x for x in tree_leaves(fields) if isinstance(x, Tensor))
-
-
-class _Backward(_DenseOutputs):
-    """The same with a backward pass, in which activation checkpointing runs the model again."""
+class _Backward(DenseOutputs):
+    """A forward and a backward pass, in which activation checkpointing runs the model again."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         outputs = super().forward(images)
@@ -63,20 +30,6 @@ class _Backward(_DenseOutputs):
         del outputs
         total.backward()
         return ()
-
-
-def detector_costs(detector: nn.Module) -> Costs:
-    """The costs of a detector that derives from detectron2's DenseDetector."""
-    analysis = FlopCountAnalysis(_DenseOutputs(detector).eval(), torch.zeros(1, 3, *_IMAGE_SIZE))
-    analysis.set_op_handle("torchvision::deform_conv2d", _deform_conv_flops)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    analysis.tracer_warnings("none")
-    parameters = list(detector.parameters())
-    return Costs(
-        parameters=sum(p.numel() for p in parameters),
-        trained_parameters=sum(p.numel() for p in parameters if p.requires_grad),
-        flops=analysis.total(),
-    )
 
 
 def training_memory(detector: nn.Module, batch_size: int, states_per_parameter: int) -> int:
@@ -138,9 +91,3 @@ class _LiveMemory(TorchDispatchMode):
 
     def _forget(self, key: int) -> None:
         self._total -= self._live.pop(key)
-
-
-def _deform_conv_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """As fvcore counts a convolution: the samples it interpolates are not counted."""
-    weight, output = inputs[1].type().sizes(), outputs[0].type().sizes()
-    return prod(output) * prod(weight[1:])
