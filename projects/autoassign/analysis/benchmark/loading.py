@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -53,15 +53,15 @@ def measure_loading(cfg: CfgNode, *, rounds: int = 5, seconds: float = 2.0) -> l
     """
     loaders = {
         "this loader": Trainer.build_train_loader(cfg),
-        "detectron2's": _loader_of(
+        "detectron2's": build_detection_train_loader(
             cfg,
-            DatasetMapper(
+            mapper=DatasetMapper(
                 True,
                 augmentations=build_train_augmentations(cfg),
                 image_format=cfg.INPUT.FORMAT,
             ),
         ),
-        "decoding alone": _loader_of(cfg, _decode),
+        "decoding alone": build_detection_train_loader(cfg, mapper=_decode),
     }
     batches = {name: iter(loader) for name, loader in loaders.items()}
     num_images = len(build_detection_train_loader.from_config(cfg, mapper=_decode)["dataset"])
@@ -91,10 +91,6 @@ def time_model(cfg: CfgNode, *, rounds: int = 5) -> StepRow:
     batch = next(iter(Trainer.build_train_loader(cfg)))
     [row] = time_training({"the model": build_model(cfg)}, batch, rounds=rounds)
     return row
-
-
-def _loader_of(cfg: CfgNode, mapper: Any) -> Iterable[list[dict[str, Any]]]:
-    return build_detection_train_loader(cfg, mapper=mapper)
 
 
 def _decode(record: dict[str, Any]) -> dict[str, Any]:

@@ -73,15 +73,12 @@ def _draw_cells(
 ) -> None:
     """A colored cell with its number for each strategy and size; grey where there is none."""
     panel.set_facecolor("0.93")
-    shown = np.ma.masked_invalid(values)
     y, x = (np.arange(length + 1) - 0.5 for length in values.shape)
-    panel.pcolormesh(x, y, shown, cmap=colormap, norm=norm, edgecolors="white", linewidth=1.5)
-    for (row, column), value in np.ndenumerate(values):
-        if np.isnan(value):
-            continue
-        color = "white" if norm(value) > 0.6 else "black"
-        text = texts[row * values.shape[1] + column]
-        panel.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+    panel.pcolormesh(x, y, values, cmap=colormap, norm=norm, edgecolors="white", linewidth=1.5)
+    for ((row, column), value), text in zip(np.ndenumerate(values), texts, strict=True):
+        if not np.isnan(value):
+            color = "white" if norm(value) > 0.6 else "black"
+            panel.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
 
 
 def _draw_levels(panel: Axes, coverages: Sequence[Coverage], learned: np.ndarray) -> None:

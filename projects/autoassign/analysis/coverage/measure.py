@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
 
 import numpy as np
 import torch
@@ -134,9 +133,7 @@ def build_detectors(cfg: CfgNode, strategies: Sequence[str]) -> dict[str, PointD
 
 @torch.no_grad()
 def measure_coverage(
-    detectors: dict[str, PointDetector],
-    images: Iterable[TrainingObjects],
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    detectors: dict[str, PointDetector], images: Iterable[TrainingObjects]
 ) -> list[Coverage]:
     """Count, image by image, which objects each strategy would teach to which locations.
 
@@ -146,11 +143,10 @@ def measure_coverage(
     Args:
         detectors: by the strategy's name.
         images: their objects; no pixels are needed.
-        progress: wraps the images.
     """
     result = {name: Coverage(name, x.head.strides) for name, x in detectors.items()}
     initial = {name: _initial_predictions(detector) for name, detector in detectors.items()}
-    for image in progress(images):
+    for image in images:
         gt = GroundTruth(image.boxes, image.classes, (len(image.boxes),))
         for name, detector in detectors.items():
             features = _blank_features(detector, _level_sizes(detector, image.image_size))

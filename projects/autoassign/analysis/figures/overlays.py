@@ -70,17 +70,16 @@ def draw_heat(
     """Draw the (Hi, Wi) values of a level over the image, each as a square around its location.
 
     Args:
-        axes: with the image and its limits.
+        axes: that :func:`draw_image` has drawn on, which has fixed the limits.
         level: the values, at least 0; NaN is transparent.
         stride: of the level in pixels.
         offset: place of its first location, in strides.
         greatest: the value of the brightest color.
     """
-    limits = axes.get_xlim(), axes.get_ylim()
     height, width = level.shape
     left = top = (offset - 0.5) * stride
-    heat = axes.imshow(
-        np.ma.masked_invalid(level),
+    return axes.imshow(
+        level,
         extent=(left, left + width * stride, top + height * stride, top),
         cmap=COLORMAP,
         vmin=0,
@@ -88,8 +87,6 @@ def draw_heat(
         alpha=0.7,
         interpolation="nearest",
     )
-    axes.set(xlim=limits[0], ylim=limits[1])
-    return heat
 
 
 def draw_box(axes: Axes, box: np.ndarray) -> None:

@@ -28,7 +28,6 @@ from .style import COLORMAP, literal, save_figure
 
 __all__ = ["CenterPrior", "draw_priors", "format_priors", "read_priors", "write_priors"]
 
-_COLUMNS = ("class", "mu_x", "mu_y", "sigma_x", "sigma_y")
 _PANEL_INCHES = 1.75
 _PANELS_PER_ROW = 6
 _PANELS_PER_PAGE = 30
@@ -166,13 +165,12 @@ def _draw_prior(axes: Axes, prior: CenterPrior) -> ContourSet:
     drawn = axes.contourf(
         prior.xs, prior.xs, prior.values, levels=np.linspace(0, 1, 11), cmap=COLORMAP
     )
-    center = prior.mu.tolist()
     turn = np.linspace(0, 2 * np.pi, 100)
     for scale, style in ((1, "-"), (2, ":")):
         x, y = prior.mu[:, None] + scale * prior.sigma[:, None] * (np.cos(turn), np.sin(turn))
         axes.plot(x, y, style, color="white", linewidth=1, label=f"{scale} σ")
     axes.plot(0, 0, "+", color="black", markersize=9, linestyle="", label="box center")
-    axes.plot(*center, ".", color="#ff5a36", markersize=7, linestyle="", label="μ")
+    axes.plot(*prior.mu, ".", color="#ff5a36", markersize=7, linestyle="", label="μ")
     axes.set_title(literal(prior.name), fontsize=9)
     axes.set_aspect("equal")
     axes.set(xlim=prior.xs[[0, -1]], ylim=prior.xs[[-1, 0]])  # y points down, as in images
@@ -189,4 +187,5 @@ def format_priors(priors: Sequence[CenterPrior]) -> str:
 def write_priors(priors: Sequence[CenterPrior], path: str | Path) -> None:
     """Write μ and σ, in strides, as CSV."""
     with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([_COLUMNS, *(prior.row for prior in priors)])
+        header = ("class", "mu_x", "mu_y", "sigma_x", "sigma_y")
+        csv.writer(file).writerows([header, *(prior.row for prior in priors)])

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.image import imsave
 
@@ -112,7 +111,6 @@ def _cells(level: np.ndarray, greatest: float) -> dict[str, Any] | None:
 
 def _heat_uri(values: np.ndarray, greatest: float) -> str:
     """A PNG with a pixel for each value, transparent for NaN."""
-    colors = matplotlib.colormaps[COLORMAP](np.ma.masked_invalid(values / (greatest or 1.0)))
     buffer = io.BytesIO()
-    imsave(buffer, colors)
+    imsave(buffer, values, vmin=0, vmax=greatest or 1.0, cmap=COLORMAP)
     return data_uri(buffer.getvalue(), "image/png")

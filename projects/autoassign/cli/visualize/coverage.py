@@ -79,11 +79,8 @@ def run(args: argparse.Namespace) -> None:
     if not images:
         raise ValueError(f"the dataset {name} has no object that training would learn")
 
-    coverages = measure_coverage(
-        build_detectors(cfg, strategies),
-        images,
-        lambda x: tqdm(x, desc=f"measuring {name}", leave=False, disable=None, delay=1),
-    )
+    progress = tqdm(images, desc=f"measuring {name}", leave=False, disable=None, delay=1)
+    coverages = measure_coverage(build_detectors(cfg, strategies), progress)
     title = f"{name}: {len(images)} of {len(loaded.table)} images"
     print(title, format_coverage(coverages), sep="\n\n")
     folder = OutputFolder(args.output)
