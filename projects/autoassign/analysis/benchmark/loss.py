@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -26,10 +26,18 @@ from .inputs import LossInputs, make_loss_inputs
 __all__ = ["LossCase", "LossRow", "measure_loss", "strategy_names"]
 
 
-def strategy_names() -> list[str]:
-    """The registered strategies."""
+def strategy_names(chosen: Sequence[str] | None = None) -> list[str]:
+    """The strategies of ``--strategies``; all registered ones without it.
+
+    Raises:
+        ValueError: a strategy is not registered.
+    """
     load_strategies()
-    return [name for name, _ in LABEL_ASSIGNMENT_REGISTRY]
+    registered = [name for name, _ in LABEL_ASSIGNMENT_REGISTRY]
+    for name in chosen or ():
+        if name not in registered:
+            raise ValueError(f"--strategies: no {name!r} among {', '.join(registered)}")
+    return list(chosen or registered)
 
 
 @dataclass(frozen=True)

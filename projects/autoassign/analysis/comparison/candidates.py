@@ -14,7 +14,6 @@ from ...config import (
     LABEL_ASSIGNMENT_REGISTRY,
     flatten_options,
     load_config,
-    normalize_opts,
     own_options,
     set_options,
 )
@@ -47,15 +46,15 @@ class Candidate:
 def load_candidates(
     config_files: Sequence[str],
     opts: Sequence[str],
-    strategies: Sequence[str] | str = (),
+    strategies: Sequence[str] = (),
     variants: Sequence[str] = (),
 ) -> list[Candidate]:
     """Load every config and give it the conditions of the first one.
 
     Args:
         config_files: paths, or names of configs that the package ships.
-        opts: KEY VALUE or KEY=VALUE, for all of them.
-        strategies: label assignments to train the only config file with; "all" for all that are
+        opts: KEY, VALUE, KEY, VALUE, ... for all of them.
+        strategies: label assignments to train the only config file with; ["all"] for all that are
             registered, that of the config first. Each has the head options that it recommends,
             and the package's default of those that only others recommend, in place of the config
             file's; ``opts`` override both.
@@ -67,7 +66,6 @@ def load_candidates(
         FileNotFoundError: a config file is missing.
         ValueError: a file, an option or a strategy is wrong, or two candidates have one name.
     """
-    opts = normalize_opts(opts)
     for key in opts[::2]:
         if key in _RESERVED:
             raise ValueError(f"{key} is set for every run (--output, --seeds): leave it out")
@@ -106,9 +104,9 @@ def _load(file: str, opts: Sequence[Any]) -> CfgNode:
     return cfg
 
 
-def _strategy_names(strategies: Sequence[str] | str, cfg: CfgNode) -> list[str]:
+def _strategy_names(strategies: Sequence[str], cfg: CfgNode) -> list[str]:
     registered = [name for name, _ in LABEL_ASSIGNMENT_REGISTRY]
-    if strategies == "all" or list(strategies) == ["all"]:
+    if list(strategies) == ["all"]:
         return sorted(registered, key=lambda name: name != cfg.MODEL.LABEL_ASSIGNMENT.NAME)
     for name in strategies:
         if name not in registered:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from ...config import normalize_opts
 from ...engine import Trainer, lock_folder, scale_to_batch_size
 from .budget import Budget
 from .candidates import Candidate, load_candidates
@@ -33,7 +32,7 @@ def compare(
     *,
     seeds: int,
     budget: Budget,
-    strategies: Sequence[str] | str = (),
+    strategies: Sequence[str] = (),
     variants: Sequence[str] = (),
     jobs: int = 1,
     num_gpus: int = 1,
@@ -49,11 +48,11 @@ def compare(
         output: folder of the comparison; its trials are in ``output``/<name>/seed<k>.
         seeds: trials of each, with ``SEED`` 1, 2, ...
         budget: length of each trial.
-        strategies: label assignments to train the only config with; "all" for all.
+        strategies: label assignments to train the only config with; ["all"] for all.
         variants: config files whose own options are laid over the only config.
         jobs: trainings at a time.
         num_gpus: GPUs of each training; on a machine without GPUs, 1 is the CPU.
-        opts: KEY VALUE or KEY=VALUE, for all configs.
+        opts: KEY, VALUE, KEY, VALUE, ... for all configs.
 
     Returns:
         An exit code: 0; 1 if a trial has failed, that is, ended before its last evaluation; 130
@@ -63,9 +62,6 @@ def compare(
         ValueError, FileNotFoundError: an argument is wrong. Nothing has been trained then.
         MeasurementError: the speed of a config could not be measured.
     """
-    if seeds < 1 or jobs < 1 or num_gpus < 1:
-        raise ValueError("--seeds, --jobs and --num-gpus must be at least 1")
-    opts = normalize_opts(opts)
     if budget != Budget() and "SOLVER.MAX_ITER" in opts[::2]:
         raise ValueError("give either --budget or SOLVER.MAX_ITER")
     candidates = load_candidates(config_files, opts, strategies, variants)

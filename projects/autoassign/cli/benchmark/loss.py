@@ -63,11 +63,7 @@ def run(args: argparse.Namespace) -> None:
     """Print a row for every strategy and number of objects."""
     from ...analysis.benchmark import strategy_names
 
-    registered = strategy_names()
-    strategies = args.strategies or registered
-    unknown = [name for name in strategies if name not in registered]
-    if unknown:
-        raise ValueError(f"--strategies: no {unknown[0]!r} among {', '.join(registered)}")
+    strategies = strategy_names(args.strategies)
     baseline = json.loads(args.against.read_text())["rows"] if args.against else []
     seconds_of = {r["objects"]: r["forward_seconds"] + r["backward_seconds"] for r in baseline}
     print(

@@ -61,10 +61,7 @@ def run(args: argparse.Namespace) -> None:
     from ...config import check_values, load_config, replacing
     from ...data import dataset_name, load_table
 
-    strategies = args.strategies or strategy_names()
-    unknown = [name for name in strategies if name not in strategy_names()]
-    if unknown:
-        raise ValueError(f"--strategies: no {unknown[0]!r} among {', '.join(strategy_names())}")
+    strategies = strategy_names(args.strategies)
     cfg = load_config(args.config_file, args.opts)
     check_values(cfg)
     if cfg.MODEL.META_ARCHITECTURE != "PointDetector":
