@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from autoassign.analysis.benchmark import LossRow
+from autoassign.analysis.benchmark.inputs import make_loss_inputs
 from autoassign.cli import main
 from autoassign.cli.benchmark import loss
 
@@ -45,6 +46,18 @@ def test_a_strategy_that_is_not_registered_is_named(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["benchmark", "loss", "--strategies", "NoSuch"])
     assert "no 'NoSuch' among " in capsys.readouterr().err
+
+
+def test_a_measurement_takes_time(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["benchmark", "data", "--config-file", "Base-Small.yaml", "--seconds", "0"])
+    assert "--seconds: 0.0 is not at least 0.01" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sizes", [(50, 10), (10, 801)])
+def test_sizes_of_objects_must_ascend_and_fit(sizes):
+    with pytest.raises(ValueError, match=r"must ascend and fit in 800×1344 px"):
+        make_loss_inputs(1, box_size=sizes)
 
 
 def test_both_evaluators_agree_on_a_few_images(tmp_path):

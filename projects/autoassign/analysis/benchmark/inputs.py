@@ -77,11 +77,15 @@ def make_loss_inputs(
         seed: of the generator.
 
     Raises:
-        ValueError: when the objects do not fit in the image.
+        ValueError: the objects do not fit in the image, or ``box_size`` is in descending order.
     """
     height, width = image_size
-    if max(box_size) > min(image_size):
-        raise ValueError(f"objects of up to {max(box_size)} px do not fit in {height}×{width} px")
+    least, greatest = box_size
+    if not least <= greatest <= min(image_size):
+        raise ValueError(
+            f"objects of {least:g} to {greatest:g} px: the sizes must ascend and fit in "
+            f"{height}×{width} px"
+        )
     generator = torch.Generator().manual_seed(seed)
     cls_logits, ltrb, obj_logits, extra_logits = [], [], [], []
     for stride in strides:

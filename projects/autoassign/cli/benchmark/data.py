@@ -20,9 +20,7 @@ from typing import Any
 
 from ..arguments import add_options_argument, number_type
 
-__all__ = ["NEEDS_ARGUMENTS", "add_arguments", "run"]
-
-NEEDS_ARGUMENTS = True
+__all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seconds",
-        type=number_type(float, 0),
+        type=number_type(float, 0.01),
         default=2.0,
         metavar="S",
         help="of each measurement (default 2)",
