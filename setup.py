@@ -41,7 +41,6 @@ setup(
         "fvcore>=0.1.5",
         "iopath>=0.1.9",
         "jinja2>=3.0",
-        "markupsafe>=2.0",
         "matplotlib>=3.7",
         "numpy>=1.23",
         "pillow>=9.1",

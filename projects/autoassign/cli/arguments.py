@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 
 __all__ = [
+    "add_config_argument",
     "add_import_argument",
     "add_launch_arguments",
     "add_model_arguments",
@@ -42,6 +43,17 @@ def add_import_argument(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="MODULE",
         help="a Python module that registers a label assignment; may be repeated",
+    )
+
+
+def add_config_argument(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add the config of a verb that needs no trained model."""
+    parser.add_argument(
+        "--config-file",
+        default="",
+        required=required,
+        metavar="FILE",
+        help="path, or name of a config of the package",
     )
 
 
@@ -117,13 +129,7 @@ def _pairs(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
 def number_type(
     convert: Callable[[str], float], at_least: float, at_most: float = float("inf")
 ) -> Callable[[str], float]:
-    """A ``type`` for argparse: a number within bounds.
-
-    Args:
-        convert: int or float.
-        at_least: the least value that is allowed.
-        at_most: the greatest.
-    """
+    """A ``type`` for argparse: an int or a float within bounds."""
     kind = "a whole number" if convert is int else "a number"
 
     def parse(text: str) -> float:

@@ -13,18 +13,17 @@ its data. Images that look the same in two datasets are found by reading all of 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from .arguments import add_options_argument
+from .arguments import add_config_argument, add_options_argument
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``autoassign check-data``."""
-    parser.add_argument(
-        "--config-file", default="", metavar="FILE", help="path, or name of a config of the package"
-    )
+    add_config_argument(parser)
     parser.add_argument(
         "--output", metavar="DIR", default="output/check-data", help="default: output/check-data"
     )
@@ -38,8 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check the datasets, write the files and print what matters."""
-    from pathlib import Path
-
     from ..config import check_values, load_config
     from ..data import check_datasets, register_custom_datasets
 

@@ -15,7 +15,7 @@ import shlex
 import sys
 from typing import Any
 
-from .arguments import add_launch_arguments, add_options_argument
+from .arguments import add_config_argument, add_launch_arguments, add_options_argument
 from .errors import USER_ERRORS, report_error
 from .imports import import_modules
 
@@ -25,13 +25,8 @@ NEEDS_ARGUMENTS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of detectron2's training script, and ``--import``."""
-    parser.add_argument(
-        "--config-file",
-        default="",
-        metavar="FILE",
-        help="path, or name of a config of the package",
-    )
+    """Add the arguments of detectron2's training script."""
+    add_config_argument(parser)
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint of OUTPUT_DIR"
     )
@@ -42,15 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, or evaluate with ``--eval-only``, in the processes that the arguments ask for."""
-    if not args.config_file and not args.opts:
-        raise ValueError("give --config-file; --help describes the arguments")
-    from ..engine import launch
-
-    if not args.config_file and not args.eval_only:
+    if not args.config_file and not (args.eval_only and args.opts):
         raise ValueError(
             "give --config-file: a path, or a config of the package such as "
             "quickstart/autoassign_shapes.yaml"
         )
+    from ..engine import launch
+
     launch(_worker, args)
 
 

@@ -8,13 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
 
 from ... import __version__
 from ...checkpoint import Strictness
@@ -70,7 +68,6 @@ def write_report(
 
 
 def _page(run: TrainedRun, num_images: int) -> str:
-    files = resources.files(__package__)
     environment = Environment(
         loader=PackageLoader(__package__, ""),
         autoescape=True,
@@ -85,8 +82,6 @@ def _page(run: TrainedRun, num_images: int) -> str:
     changed = changed_options(run)
     return environment.get_template("page.html").render(
         title=run.folder.resolve().name,
-        style=Markup((files / "page.css").read_text(encoding="utf-8")),
-        script=Markup((files / "page.js").read_text(encoding="utf-8")),
         version=__version__,
         date=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         run=run,

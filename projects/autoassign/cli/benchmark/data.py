@@ -18,19 +18,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..arguments import add_options_argument, number_type
+from ..arguments import add_config_argument, add_options_argument, number_type
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``autoassign benchmark data``."""
-    parser.add_argument(
-        "--config-file",
-        required=True,
-        metavar="FILE",
-        help="path, or name of a config of the package",
-    )
+    add_config_argument(parser, required=True)
     parser.add_argument(
         "--rounds", type=number_type(int, 1), default=5, metavar="N", help="default 5"
     )
