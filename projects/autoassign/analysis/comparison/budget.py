@@ -59,12 +59,8 @@ class Budget:
 def scale_schedule(cfg: CfgNode, iterations: int, fixed: Collection[str] = ()) -> None:
     """Set ``SOLVER.MAX_ITER``, and scale everything that counts iterations, in place.
 
-    A ``TEST.EVAL_PERIOD`` of 0 becomes a fifth of the iterations.
-
-    Args:
-        cfg: a config that is not frozen.
-        iterations: the new ``SOLVER.MAX_ITER``.
-        fixed: keys that keep their value.
+    A ``TEST.EVAL_PERIOD`` of 0 becomes a fifth of the iterations. The keys in ``fixed`` keep their
+    values.
 
     Raises:
         ValueError: ``SOLVER.STEPS`` do not rise, or no longer do when scaled.

@@ -20,13 +20,7 @@ _PANELS_PER_ROW = 4
 
 
 def draw_ap_bars(names: Sequence[str], results: Sequence[TrialResult], path: Path) -> None:
-    """One horizontal bar per candidate: mean AP, its deviation, and a dot for each seed.
-
-    Args:
-        names: the candidates, from top to bottom.
-        results: of their trials.
-        path: the PNG to write.
-    """
+    """Draw a bar per candidate as a PNG: mean AP, its deviation, and a dot for each seed."""
     figure = Figure(figsize=(9, 1.4 + 0.5 * len(names)), layout="constrained")
     panel = figure.subplots()
     for row, name in enumerate(names):
@@ -57,15 +51,10 @@ def draw_ap_bars(names: Sequence[str], results: Sequence[TrialResult], path: Pat
 def draw_ap_curves(
     names: Sequence[str], results: Sequence[TrialResult], path: Path, *, over_minutes: bool
 ) -> None:
-    """AP during training: the mean over the seeds, in a band of one deviation on each side.
+    """Draw AP during training as a PNG: the mean over the seeds, and a band of one deviation.
 
-    More candidates than a panel can show have a panel each, beside the first one's curve.
-
-    Args:
-        names: the candidates.
-        results: of their trials.
-        path: the PNG to write.
-        over_minutes: the x axis is minutes of training (for a time budget), not iterations.
+    More candidates than a panel can show have a panel each, beside the first one's curve. The x
+    axis is iterations, or minutes of training.
     """
     lines, bands = _curves(names, results, over_minutes)
     if len(lines) <= _MAX_LINES:

@@ -16,13 +16,7 @@ __all__ = ["describe_machine"]
 
 
 def describe_machine(device: str, *, jobs: int = 1, num_gpus: int = 1) -> str:
-    """Processor and versions in one line.
-
-    Args:
-        device: ``MODEL.DEVICE``; the GPU is named where it is used.
-        jobs: trainings at a time, which share the processor.
-        num_gpus: GPUs of each.
-    """
+    """Processor, the GPU if ``MODEL.DEVICE`` is one, and versions in one line."""
     cores = f"{os.cpu_count()} cores of {_processor()}"
     if device.startswith("cuda") and torch.cuda.is_available():
         gpu = f"{torch.cuda.get_device_name()} (CUDA {torch.version.cuda})"

@@ -35,13 +35,7 @@ def measure_seconds(
     """Train every candidate for some iterations, several times in turn.
 
     As many trainings run at a time as the trials will, so that they share the machine alike. They
-    take turns because the speed of a machine drifts.
-
-    Args:
-        candidates: what to measure.
-        folder: for the trainings; removed afterwards.
-        shares: see :func:`~autoassign.analysis.comparison.trials.divide_machine`.
-        num_gpus: GPUs of each training.
+    take turns because the speed of a machine drifts. Their folder is removed afterwards.
 
     Returns:
         Name -> median of seconds per iteration.

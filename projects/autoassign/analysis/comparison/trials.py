@@ -123,12 +123,8 @@ def run_trials(
 
     Whatever ends this function early, such as Ctrl-C, ends the trainings first.
 
-    Args:
-        trials: the trainings.
-        shares: see :func:`divide_machine`.
-        num_gpus: processes of each training.
-        on_end: called after each training with its exit code and the peak memory of its main
-            process in MB, None where that is not known.
+    After each training, ``on_end`` is called with its exit code and the peak memory of its main
+    process in MB, None where that is not known.
     """
     waiting = list(trials)[::-1]
     free = list(shares)

@@ -21,13 +21,7 @@ _BARS_INCHES = 1.7
 
 
 def draw_assignment(explanation: ImageExplanation, title: str, path: str | Path) -> None:
-    """Draw every map of one object on every level, and the levels' shares, as a PNG.
-
-    Args:
-        explanation: an image with one object.
-        title: heading of the picture.
-        path: the file to write.
-    """
+    """Draw every map of an image's only object on every level, and the levels' shares, as a PNG."""
     (maps,) = explanation.objects
     rows = [object_row(name.replace(" ", "\n"), explanation, name) for name in maps.maps]
     width, height = rows_size(rows)
@@ -54,19 +48,12 @@ def draw_assignment(explanation: ImageExplanation, title: str, path: str | Path)
 def draw_assignment_comparison(
     labels: Sequence[str], explanations: Sequence[ImageExplanation], title: str, path: str | Path
 ) -> None:
-    """Draw the primary map of one object as several detectors assign it, a row each, as a PNG.
-
-    Args:
-        labels: what the detectors are called.
-        explanations: the image with this one object, as each detector assigns it.
-        title: heading of the picture.
-        path: the file to write.
-    """
+    """Draw the primary map of an image's only object as each detector assigns it, as a PNG."""
     rows = []
     for label, explanation in zip(labels, explanations, strict=True):
         primary = explanation.objects[0].primary
-        lines = [literal(label), *primary.split()]
-        rows.append(object_row("\n".join(lines), explanation, primary))
+        label = "\n".join([literal(label), *primary.split()])
+        rows.append(object_row(label, explanation, primary))
     figure = map_rows_figure(rows, title, show_shares=True)
     # The layout gives long labels less room than they take.
     save_figure(figure, path, bbox_inches="tight", pad_inches=0.06)

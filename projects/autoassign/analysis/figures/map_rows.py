@@ -56,13 +56,7 @@ class MapRow:
 
 
 def object_row(label: str, explanation: ImageExplanation, name: str) -> MapRow:
-    """The row of a map of an object.
-
-    Args:
-        label: stands beside the row.
-        explanation: the image with this one object.
-        name: of the map.
-    """
+    """The row of the map ``name`` of an image's only object."""
     (maps,) = explanation.objects
     strides, levels, peak = explanation.strides, maps.maps[name], maps.peak
     # Only a single location is the peak, not one of several with the same value.

@@ -26,12 +26,7 @@ _MAX_SIDE = 900  # pixels of an embedded image
 def assignment_data(
     detector: LoadedDetector, records: Sequence[dict[str, Any]], num_images: int
 ) -> tuple[list[dict[str, Any]], str]:
-    """Images with their objects' maps, for the page's script, and the color scale.
-
-    Args:
-        detector: the trained detector.
-        records: dataset dicts of the test dataset.
-        num_images: how many images with objects.
+    """The first images that have objects, with these objects' maps, and the color scale.
 
     Raises:
         OSError, RuntimeError, ValueError: an image cannot be read or explained, or none has an

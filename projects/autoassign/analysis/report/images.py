@@ -33,12 +33,7 @@ def jpeg_uri(image: np.ndarray, max_side: int) -> str:
 
 
 def chart_uri(lines: Lines, limits: tuple[float, float] | None = None) -> str:
-    """The data URI of a line chart over the iterations, as SVG without a background.
-
-    Args:
-        lines: the points.
-        limits: of the y axis; those of the values by default.
-    """
+    """The data URI of a line chart over the iterations, as SVG without a background."""
     figure = Figure(figsize=(4.6, 2.5 + 0.2 * -(-len(lines) // 2)), layout="constrained")
     panel = figure.subplots()
     plot_lines(panel, lines)
