@@ -26,11 +26,7 @@ _KEY = re.compile(rf"(?:{_TOP_LEVEL}|(?:{_SECTIONS})(?:\.\w+)+)(?:=|\Z)")
 def add_options_argument(parser: argparse.ArgumentParser) -> None:
     """Let a verb take config options: KEY VALUE or KEY=VALUE, among its other arguments."""
     parser.add_argument(
-        "opts",
-        nargs="*",
-        default=[],
-        metavar="KEY VALUE",
-        help="config options, also as KEY=VALUE",
+        "opts", nargs="*", default=[], metavar="KEY VALUE", help="config options, also as KEY=VALUE"
     )
 
 

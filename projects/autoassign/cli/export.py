@@ -80,13 +80,7 @@ def run(args: argparse.Namespace) -> None:
     for path in written:
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MB")
     if images:
-        found = compare_onnx(
-            onnx_file,
-            detector.model,
-            detector.cfg,
-            images,
-            half=args.half,
-        )
+        found = compare_onnx(onnx_file, detector.model, detector.cfg, images, half=args.half)
         print(
             f"{found.num_images} images, {found.num_detections} detections, "
             f"{found.num_different} different; boxes within {found.box_error:.1e} pixels, scores "

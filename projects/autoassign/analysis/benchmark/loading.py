@@ -56,9 +56,7 @@ def measure_loading(cfg: CfgNode, *, rounds: int = 5, seconds: float = 2.0) -> l
         "detectron2's": build_detection_train_loader(
             cfg,
             mapper=DatasetMapper(
-                True,
-                augmentations=build_train_augmentations(cfg),
-                image_format=cfg.INPUT.FORMAT,
+                True, augmentations=build_train_augmentations(cfg), image_format=cfg.INPUT.FORMAT
             ),
         ),
         "decoding alone": build_detection_train_loader(cfg, mapper=_decode),

@@ -14,13 +14,7 @@ from detectron2.config import get_cfg
 from torch import Tensor
 
 from ...config import LABEL_ASSIGNMENT_REGISTRY, add_autoassign_config, load_strategies
-from ...modeling import (
-    GroundTruth,
-    LabelAssignment,
-    Predictions,
-    build_label_assignment,
-    make_grid,
-)
+from ...modeling import GroundTruth, LabelAssignment, Predictions, build_label_assignment, make_grid
 from .inputs import LossInputs, make_loss_inputs
 
 __all__ = ["LossCase", "LossRow", "measure_loss", "strategy_names"]
@@ -116,10 +110,7 @@ def measure_loss(
     tiny = make_loss_inputs(2, image_size=(128, 128), feature_channels=case.feature_channels)
     _time(lambda: loss_of(case, tiny))
     inputs = make_loss_inputs(
-        num_objects,
-        box_scale=box_scale,
-        box_size=box_size,
-        feature_channels=case.feature_channels,
+        num_objects, box_scale=box_scale, box_size=box_size, feature_channels=case.feature_channels
     )
     before = _peak_memory_mb()
     _time(lambda: loss_of(case, inputs))

@@ -149,7 +149,7 @@ def _check_names(names: Sequence[str], files: Sequence[str]) -> None:
     for name, file in zip(names, files, strict=True):
         if name.startswith("."):
             raise ValueError(f"{file} starts with a dot: rename a copy of it")
-        same = [other for other, its_file in zip(files, names, strict=True) if its_file == name]
+        same = [each for each, other in zip(files, names, strict=True) if other == name]
         if len(same) > 1:
             raise ValueError(f"{' and '.join(same)} are both called {name}: rename a copy of one")
 

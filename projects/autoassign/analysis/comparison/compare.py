@@ -173,11 +173,7 @@ class _Comparison:
         results = [self._result(trial) for trial in self.trials]
         names = [x.name for x in self.plan]
         table = markdown(
-            self.plan,
-            results,
-            budget=self.budget,
-            opts=self.opts,
-            test_datasets=self.test_datasets,
+            self.plan, results, budget=self.budget, opts=self.opts, test_datasets=self.test_datasets
         )
         write_text(self.output / TABLE, table)
         write_text(self.output / CSV, csv_text(self.plan, results))

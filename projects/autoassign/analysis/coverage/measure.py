@@ -17,13 +17,7 @@ from ...config import LABEL_ASSIGNMENT_REGISTRY
 from ...data import BoxTable
 from ...modeling import Explanation, Grid, GroundTruth, PointDetector, Predictions
 
-__all__ = [
-    "SIZES",
-    "Coverage",
-    "TrainingObjects",
-    "build_detectors",
-    "measure_coverage",
-]
+__all__ = ["SIZES", "Coverage", "TrainingObjects", "build_detectors", "measure_coverage"]
 
 # Names of the sizes and their upper bounds, √area in pixels of the training image. 32 and 96 are
 # COCO's bounds of small and medium objects.
@@ -122,12 +116,12 @@ def build_detectors(cfg: CfgNode, strategies: Sequence[str]) -> dict[str, PointD
     """The untrained detector of a config with each label assignment and its head options."""
     detectors = {}
     for name in strategies:
-        its_cfg = cfg.clone()
-        its_cfg.MODEL.DEVICE = "cpu"
-        its_cfg.MODEL.LABEL_ASSIGNMENT.NAME = name
-        its_cfg.MODEL.POINT_HEAD.update(LABEL_ASSIGNMENT_REGISTRY.get(name).head_options)
+        strategy_cfg = cfg.clone()
+        strategy_cfg.MODEL.DEVICE = "cpu"
+        strategy_cfg.MODEL.LABEL_ASSIGNMENT.NAME = name
+        strategy_cfg.MODEL.POINT_HEAD.update(LABEL_ASSIGNMENT_REGISTRY.get(name).head_options)
         torch.manual_seed(0)
-        detectors[name] = build_model(its_cfg).eval()
+        detectors[name] = build_model(strategy_cfg).eval()
     return detectors
 
 

@@ -48,10 +48,7 @@ RECIPES = (
         "autoassign_X_101_64x4d_DCN_FPN_2x_480_960", 49.5, "test-dev", f"{_AUTOASSIGN}, Table 6"
     ),
     Recipe(
-        "autoassign_X_101_64x4d_DCN_FPN_2x_480_960_TTA",
-        52.1,
-        "test-dev",
-        f"{_AUTOASSIGN}, Table 6",
+        "autoassign_X_101_64x4d_DCN_FPN_2x_480_960_TTA", 52.1, "test-dev", f"{_AUTOASSIGN}, Table 6"
     ),
     Recipe("dsla_R_50_FPN_1x", 38.1, "val", f"{_DSLA}, training log", 4, 6.7),
     Recipe("dsla_R_101_DCN_FPN_2x", 46.6, "val", f"{_DSLA}, training log", 4, 11.0),

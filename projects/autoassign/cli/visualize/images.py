@@ -82,10 +82,7 @@ def read_images(
             f"{first_of(detector.class_names, 5)}: give a dataset with the detector's"
         )
     return choose_records(
-        records,
-        args.images,
-        num_images=args.num_images,
-        with_objects=with_objects,
+        records, args.images, num_images=args.num_images, with_objects=with_objects
     )
 
 

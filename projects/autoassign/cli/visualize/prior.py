@@ -19,12 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the prior, write it to a table and draw it."""
-    from ...analysis.figures import (
-        draw_priors,
-        format_priors,
-        read_priors,
-        write_priors,
-    )
+    from ...analysis.figures import draw_priors, format_priors, read_priors, write_priors
 
     detector = load_explainable(args.config_file, args.weights, args.opts)
     priors = read_priors(detector.model.label_assignment, detector.class_names)
