@@ -16,6 +16,7 @@ from autoassign.analysis.coverage import (
 )
 from autoassign.data import TableBuilder
 from autoassign.modeling import Explanation, GroundTruth, Pairs, make_grid
+from autoassign.modeling.assignment import ATSS
 
 
 def objects_of(*boxes: list[float]) -> TrainingObjects:
@@ -36,6 +37,15 @@ def test_fcos_by_hand():
     assert fcos.without.tolist() == [1, 0, 0, 0, 0]
     assert fcos.locations.tolist() == [0, 6, 9, 0, 0]
     assert fcos.level_shares[:, 0].tolist() == [0, 1, 1, 0, 0]
+
+
+def test_no_strategy_gets_the_head_options_that_a_config_has_for_another():
+    cfg = narrow_cfg("MODEL.LABEL_ASSIGNMENT.NAME", "FCOS", "MODEL.POINT_HEAD.LOCATION_OFFSET", 0.5)
+    detectors = build_detectors(cfg, ["FCOS", "ATSS"])
+    assert {name: x.location_offset for name, x in detectors.items()} == {"FCOS": 0.5, "ATSS": 0}
+    fixed = ["MODEL.POINT_HEAD.LOCATION_OFFSET", "MODEL.LABEL_ASSIGNMENT.NAME"]
+    [atss] = build_detectors(cfg, ["ATSS"], fixed).values()
+    assert (atss.location_offset, type(atss.label_assignment)) == (0.5, ATSS)
 
 
 def test_a_large_object_of_fcos_is_learned_on_a_coarser_level():

@@ -3,9 +3,10 @@
 from .contenders import build_detector, fast_options, make_batch, make_batch_like
 from .evaluation import measure_evaluation
 from .loading import measure_loading, time_model
-from .loss import LossCase, LossRow, loss_of, measure_loss, strategy_names
+from .loss import LossCase, LossRow, loss_of, measure_loss
 from .model import DenseOutputs, ModelRow, count_model
 from .steps import StepRow, time_inference, time_training
+from .strategies import strategy_names, strategy_options
 
 __all__ = [
     "DenseOutputs",
@@ -23,6 +24,7 @@ __all__ = [
     "measure_loading",
     "measure_loss",
     "strategy_names",
+    "strategy_options",
     "time_inference",
     "time_model",
     "time_training",

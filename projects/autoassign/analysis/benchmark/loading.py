@@ -100,7 +100,7 @@ def _decode(record: dict[str, Any]) -> dict[str, Any]:
 def _take(
     batches: Iterator[list[dict[str, Any]]], seconds: float, at_most: float = float("inf")
 ) -> float:
-    """Take batches for so many seconds or images; the images per second."""
+    """Take batches until the time is over or the images suffice; returns images per second."""
     taken, elapsed = 0, 0.0
     start = time.perf_counter()
     while elapsed < seconds and taken < at_most:

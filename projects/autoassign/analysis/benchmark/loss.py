@@ -5,33 +5,19 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
-from detectron2.config import get_cfg
 from torch import Tensor
 
-from ...config import LABEL_ASSIGNMENT_REGISTRY, add_autoassign_config, load_strategies
+from ...config import load_config
 from ...modeling import GroundTruth, LabelAssignment, Predictions, build_label_assignment, make_grid
 from .inputs import LossInputs, make_loss_inputs
+from .strategies import strategy_options
 
-__all__ = ["LossCase", "LossRow", "measure_loss", "strategy_names"]
-
-
-def strategy_names(chosen: Sequence[str] | None = None) -> list[str]:
-    """The strategies of ``--strategies``; all registered ones without it.
-
-    Raises:
-        ValueError: a strategy is not registered.
-    """
-    load_strategies()
-    registered = [name for name, _ in LABEL_ASSIGNMENT_REGISTRY]
-    for name in chosen or ():
-        if name not in registered:
-            raise ValueError(f"--strategies: no {name!r} among {', '.join(registered)}")
-    return list(chosen or registered)
+__all__ = ["LossCase", "LossRow", "loss_of", "measure_loss"]
 
 
 @dataclass(frozen=True)
@@ -53,12 +39,10 @@ class LossCase:
     @classmethod
     def build(cls, strategy: str, num_classes: int, feature_channels: int = 256) -> LossCase:
         """The registered strategy of this name, for a pyramid of so many channels."""
-        cfg = get_cfg()
-        add_autoassign_config(cfg)
-        cfg.MODEL.LABEL_ASSIGNMENT.NAME = strategy
+        cfg = load_config(opts=strategy_options(strategy))
         cfg.MODEL.FPN.OUT_CHANNELS = feature_channels
         head = cfg.MODEL.POINT_HEAD
-        head.update(LABEL_ASSIGNMENT_REGISTRY.get(strategy).head_options, NUM_CLASSES=num_classes)
+        head.NUM_CLASSES = num_classes
         assignment = build_label_assignment(cfg)
         return cls(
             assignment=assignment,
@@ -136,6 +120,7 @@ def measure_loss(
 
 
 def loss_of(case: LossCase, inputs: LossInputs) -> Tensor:
+    """The sum of a strategy's losses on these inputs."""
     grid = make_grid(
         inputs.strides,
         tuple((x.shape[2], x.shape[3]) for x in inputs.cls_logits),

@@ -17,6 +17,7 @@ from ...config import (
     own_options,
     set_options,
 )
+from ..benchmark import strategy_options
 
 __all__ = ["Candidate", "load_candidates"]
 
@@ -75,7 +76,7 @@ def load_candidates(
         raise ValueError(f"{option} needs one --config-file, not {len(files)}")
     if strategies:
         names = _strategy_names(strategies, load_config(files[0], opts))
-        changes = [_recipe(name) for name in names]
+        changes = [strategy_options(name) for name in names]
     elif variants:
         names = [Path(file).stem for file in variants]
         _check_names(names, variants)
@@ -116,18 +117,6 @@ def _strategy_names(strategies: Sequence[str], cfg: CfgNode) -> list[str]:
     return list(strategies)
 
 
-def _recipe(strategy: str) -> list[Any]:
-    """KEY VALUE pairs that choose a strategy and all head options that any strategy recommends."""
-    defaults = load_config().MODEL.POINT_HEAD
-    options = {
-        key: defaults[key] for _, each in LABEL_ASSIGNMENT_REGISTRY for key in each.head_options
-    }
-    options |= LABEL_ASSIGNMENT_REGISTRY.get(strategy).head_options
-    pairs = [("MODEL.LABEL_ASSIGNMENT.NAME", strategy)]
-    pairs += [(f"MODEL.POINT_HEAD.{key}", value) for key, value in options.items()]
-    return [item for pair in pairs for item in pair]
-
-
 def _variant(file: str, strategy: str) -> list[Any]:
     """KEY VALUE pairs of a file's own options, after the recipe of another label assignment."""
     key = "MODEL.LABEL_ASSIGNMENT.NAME"
@@ -142,7 +131,7 @@ def _variant(file: str, strategy: str) -> list[Any]:
     its_strategy = load_config(file).MODEL.LABEL_ASSIGNMENT.NAME
     has_another = key in set_options(file) and its_strategy != strategy
     pairs = [x for pair in own.items() for x in pair]
-    return [*(_recipe(its_strategy) if has_another else ()), *pairs]
+    return [*(strategy_options(its_strategy) if has_another else ()), *pairs]
 
 
 def _check_names(names: Sequence[str], files: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -13,9 +13,9 @@ from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.modeling import build_model
 from torch import Tensor
 
-from ...config import LABEL_ASSIGNMENT_REGISTRY
 from ...data import BoxTable
 from ...modeling import Explanation, Grid, GroundTruth, PointDetector, Predictions
+from ..benchmark import strategy_options
 
 __all__ = ["SIZES", "Coverage", "TrainingObjects", "build_detectors", "measure_coverage"]
 
@@ -70,7 +70,7 @@ class TrainingObjects:
 
 
 class Coverage:
-    """What one strategy would teach the objects of each size; every array has a row a size.
+    """What one strategy would teach the objects of each size; arrays have a row for each size.
 
     Attributes:
         strategy: its name.
@@ -112,14 +112,18 @@ class Coverage:
         np.add.at(self.level_shares, learned, (levels / total[:, None]).numpy()[is_learned])
 
 
-def build_detectors(cfg: CfgNode, strategies: Sequence[str]) -> dict[str, PointDetector]:
-    """The untrained detector of a config with each label assignment and its head options."""
+def build_detectors(
+    cfg: CfgNode, strategies: Sequence[str], fixed: Collection[str] = ()
+) -> dict[str, PointDetector]:
+    """The untrained detector of a config with each label assignment and its head options.
+
+    The head options in ``fixed`` keep the values of the config.
+    """
     detectors = {}
     for name in strategies:
         strategy_cfg = cfg.clone()
         strategy_cfg.MODEL.DEVICE = "cpu"
-        strategy_cfg.MODEL.LABEL_ASSIGNMENT.NAME = name
-        strategy_cfg.MODEL.POINT_HEAD.update(LABEL_ASSIGNMENT_REGISTRY.get(name).head_options)
+        strategy_cfg.merge_from_list(strategy_options(name, fixed))
         torch.manual_seed(0)
         detectors[name] = build_model(strategy_cfg).eval()
     return detectors

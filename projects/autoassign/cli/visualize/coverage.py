@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"the dataset {name} has no object that training would learn")
 
     progress = tqdm(images, desc=f"measuring {name}", leave=False, disable=None, delay=1)
-    coverages = measure_coverage(build_detectors(cfg, strategies), progress)
+    detectors = build_detectors(cfg, strategies, fixed=args.opts[::2])
+    coverages = measure_coverage(detectors, progress)
     title = f"{name}: {len(images)} of {len(loaded.table)} images"
     print(title, format_coverage(coverages), sep="\n\n")
     folder = OutputFolder(args.output)

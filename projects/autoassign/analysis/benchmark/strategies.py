@@ -1,0 +1,39 @@
+"""The strategies that are measured, and the head options that each is measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from ...config import LABEL_ASSIGNMENT_REGISTRY, load_config, load_strategies
+
+__all__ = ["strategy_names", "strategy_options"]
+
+
+def strategy_names(chosen: Sequence[str] | None = None) -> list[str]:
+    """The strategies of ``--strategies``; all registered ones without it.
+
+    Raises:
+        ValueError: a strategy is not registered.
+    """
+    load_strategies()
+    registered = [name for name, _ in LABEL_ASSIGNMENT_REGISTRY]
+    for name in chosen or ():
+        if name not in registered:
+            raise ValueError(f"--strategies: no {name!r} among {', '.join(registered)}")
+    return list(chosen or registered)
+
+
+def strategy_options(name: str, fixed: Collection[str] = ()) -> list[Any]:
+    """KEY, VALUE, ... that choose a strategy with the head options that it recommends.
+
+    Head options that only other strategies recommend get the package's defaults, so that none
+    keeps those that a config file has for its own strategy. Those in ``fixed`` are left out.
+    """
+    defaults = load_config().MODEL.POINT_HEAD
+    recommended = LABEL_ASSIGNMENT_REGISTRY.get(name).head_options
+    options = {"MODEL.LABEL_ASSIGNMENT.NAME": name}
+    for key in (key for _, each in LABEL_ASSIGNMENT_REGISTRY for key in each.head_options):
+        if f"MODEL.POINT_HEAD.{key}" not in fixed:
+            options[f"MODEL.POINT_HEAD.{key}"] = recommended.get(key, defaults[key])
+    return [x for pair in options.items() for x in pair]
