@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class-names",
         metavar="FILE",
-        help="names of all classes, one a line (default: those of the config's datasets)",
+        help="names of all classes, one per line (default: those of the config's datasets)",
     )
     parser.add_argument(
         "--frames",

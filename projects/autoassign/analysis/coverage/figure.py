@@ -24,7 +24,7 @@ _BAR = 0.62
 
 
 def draw_coverage(coverages: Sequence[Coverage], title: str, path: str | Path) -> None:
-    """Draw objects without a location, locations an object, and levels, as a PNG."""
+    """Draw objects without a location, locations per object, and levels, as a PNG."""
     learned = np.array([x.objects - x.without for x in coverages])
     without = np.array([mean_per_object(x.without, x.objects) for x in coverages])
     locations = np.array(

@@ -44,7 +44,7 @@ def count_and_share(number: int, total: int) -> str:
 
 
 def format_coverage(coverages: Sequence[Coverage]) -> str:
-    """Tables of all strategies: objects without a location, locations an object, levels."""
+    """Tables of all strategies: objects without a location, locations per object, levels."""
     objects = coverages[0].objects
     header = ["", *size_labels(), "all"]
     counts = ["objects", *map(str, objects), str(objects.sum())]

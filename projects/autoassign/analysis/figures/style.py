@@ -16,7 +16,7 @@ COLORMAP = "viridis"
 
 
 def literal(text: str) -> str:
-    """A name that matplotlib draws as it is: between two dollar signs it would read a formula."""
+    """Escape dollar signs, between which matplotlib would read a formula."""
     return text.replace("$", r"\$")
 
 

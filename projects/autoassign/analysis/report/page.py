@@ -88,7 +88,8 @@ def _page(run: TrainedRun, num_images: int) -> str:
         training_facts=training_facts(run),
         version_facts=version_facts(run),
         metrics=list(METRICS),
-        best_ap=max((_or_zero(x["AP"]) for x in run.evaluations.values()), default=0.0),
+        # NaN, where nothing was detected, is not above 0.
+        best_ap=max((x["AP"] for x in run.evaluations.values() if x["AP"] > 0), default=0.0),
         classes=_class_rows(run, dataset),
         charts=_charts(training_charts(run)),
         assignment_charts=_charts(assignment_charts(run)),
@@ -182,10 +183,6 @@ def _priors(detector: LoadedDetector) -> dict[str, Any]:
         "pictures": [data_uri(picture, "image/png") for picture in pictures],
         "rows": [prior.row for prior in priors],
     }
-
-
-def _or_zero(value: float) -> float:
-    return 0.0 if math.isnan(value) else value
 
 
 def _number(value: float | None, digits: int = 1) -> str:

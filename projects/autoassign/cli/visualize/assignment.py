@@ -7,11 +7,10 @@
     autoassign visualize assignment --weights A.pth --compare all
 
 Images come from the config's first test dataset, from --dataset, or from --image. The maps are the
-numbers that the losses use. With --compare all the label assignments are asked about the
-predictions of the one detector; what another than its own learns besides (AutoAssign's center
-prior, SAPD's selection network) is then untrained. GuidedAnchoring, whose own head adapts the
-features, is left out unless it is the detector's own. Pictures of earlier runs with the same name
-are replaced.
+numbers that the losses use. With --compare all, every label assignment is applied to the
+predictions of this detector; what one of the others learns itself (AutoAssign's center prior,
+SAPD's selection network) is untrained. GuidedAnchoring, whose head adapts the features, is left
+out unless it is the detector's own. Pictures of earlier runs with the same name are replaced.
 """
 
 from __future__ import annotations
@@ -99,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class _Row:
-    """A detector, and a label assignment to be asked about its predictions."""
+    """A detector, and a label assignment that is applied to its predictions."""
 
     strategy: str
     detector: LoadedDetector
@@ -124,7 +123,7 @@ def _own_row(detector: LoadedDetector) -> _Row:
 
 
 def _other_rows(detector: LoadedDetector) -> list[_Row]:
-    """The other registered label assignments, to be asked about this detector's predictions."""
+    """The other registered label assignments, applied to this detector's predictions."""
     import torch
 
     from ...modeling import LABEL_ASSIGNMENT_REGISTRY, build_label_assignment
