@@ -21,7 +21,6 @@ from training_runs import CONFIG, SMALL_RUN, metrics, run
 
 from autoassign.engine import Trainer
 from autoassign.engine.output_dir import lock_output_dir
-from autoassign.runs import read_metrics
 
 UNEVALUATED = ("DATASETS.CUSTOM.TEST", "", "DATASETS.CUSTOM.TEST_IMAGES", "")
 
@@ -113,7 +112,6 @@ def test_a_truncated_metrics_file(interrupted, shapes, outcome):
             file.write('{"iteration": 9, "bbox/A')
         run(shapes, interrupted, "SOLVER.MAX_ITER", max_iter, flags=("--resume",))
     assert all(json.loads(line) for line in path.read_text().splitlines())
-    assert read_metrics(path).num_truncated == 0
     outcome("the truncated line is removed, and both resumed")
 
 

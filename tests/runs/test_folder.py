@@ -25,8 +25,6 @@ def folder(tmp_path) -> Path:
 def test_what_is_known_of_a_run_with_two_test_datasets(folder):
     run = TrainedRun.read(folder, ["TEST.EVAL_PERIOD", "2"])
     assert run.cfg.TEST.EVAL_PERIOD == 2
-    assert run.test_dataset == "a"
-    assert run.metric_prefix == "a/bbox/"
     assert run.results_file == folder / "inference/a/coco_instances_results.json"
     assert run.evaluations == {2: {"AP": 10.0}, 4: {"AP": 20.0}}
     assert [run.iterations_done(row) for row in run.metrics.rows] == [2, 4]
@@ -36,7 +34,6 @@ def test_what_is_known_of_a_run_with_two_test_datasets(folder):
 def test_with_one_test_dataset_nothing_bears_its_name(folder):
     assert evaluation_folder(folder, ("a",), "a") == folder / "inference"
     run = TrainedRun.read(folder, ["DATASETS.TEST", "('a',)"])
-    assert run.metric_prefix == "bbox/"
     assert run.results_file == folder / "inference/coco_instances_results.json"
 
 

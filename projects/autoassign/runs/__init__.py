@@ -8,15 +8,9 @@ from .detector import (
     load_detector_from_config,
     load_trained_config,
 )
-from .evolution import (
-    Evolution,
-    evolution_folder,
-    load_evolutions,
-    save_iteration,
-    start_evolution,
-)
+from .evolution import Evolution, evolution_folder, load_evolutions, save_iteration, start_evolution
 from .folder import TrainedRun, evaluation_folder
-from .metrics import Metrics, iterations_done, metric_prefix, read_metrics, repair_metrics
+from .metrics import Metrics, iterations_done, read_metrics, repair_metrics
 from .weights import check_weights_exist
 
 __all__ = [
@@ -34,7 +28,6 @@ __all__ = [
     "load_detector_from_config",
     "load_evolutions",
     "load_trained_config",
-    "metric_prefix",
     "read_metrics",
     "repair_metrics",
     "save_iteration",

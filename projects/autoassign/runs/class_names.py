@@ -82,10 +82,8 @@ def _registered(cfg: CfgNode) -> _Classes | None:
             metadata = MetadataCatalog.get(name)
             # detectron2 knows the names of its own datasets without their files.
             if metadata.get("thing_classes"):
-                return (
-                    list(metadata.thing_classes),
-                    metadata.get("thing_dataset_id_to_contiguous_id"),
-                )
+                ids = metadata.get("thing_dataset_id_to_contiguous_id")
+                return list(metadata.thing_classes), ids
     return None
 
 
@@ -95,9 +93,8 @@ def _custom(cfg: CfgNode) -> _Classes | None:
         return None
     try:
         train, test = FORMATS[custom.FORMAT](custom)
-        for split in (*test, *train):
-            metadata = split.metadata
-            return metadata["thing_classes"], metadata.get("thing_dataset_id_to_contiguous_id")
     except (OSError, ValueError) as error:
         logger.warning(f"The class names are not read from DATASETS.CUSTOM: {error}")
-    return None
+        return None
+    metadata = (*test, *train)[0].metadata
+    return metadata["thing_classes"], metadata["thing_dataset_id_to_contiguous_id"]

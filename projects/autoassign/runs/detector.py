@@ -22,13 +22,7 @@ from ..checkpoint import (
     local_weight_file,
     read_weight_file,
 )
-from ..config import (
-    check_values,
-    fit_to_machine,
-    load_config,
-    load_config_text,
-    set_options,
-)
+from ..config import check_values, fit_to_machine, load_config, load_config_text, set_options
 from ..modeling import PointDetector
 from .class_names import class_metadata
 

@@ -16,13 +16,7 @@ import numpy as np
 from ..config import replacing
 from ..modeling import ImageExplanation, ObjectMaps, Peak
 
-__all__ = [
-    "Evolution",
-    "evolution_folder",
-    "load_evolutions",
-    "save_iteration",
-    "start_evolution",
-]
+__all__ = ["Evolution", "evolution_folder", "load_evolutions", "save_iteration", "start_evolution"]
 
 _OBJECTS = "objects.npz"
 _READ_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)

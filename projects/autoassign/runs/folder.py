@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 from ..checkpoint import Strictness, find_checkpoint
 from ..config import load_config
 from .detector import LoadedDetector, load_detector, load_trained_config
-from .metrics import Metrics, iterations_done, metric_prefix, read_metrics
+from .metrics import Metrics, iterations_done, read_metrics
 
 __all__ = ["TrainedRun", "evaluation_folder"]
 
@@ -87,31 +87,22 @@ class TrainedRun:
         return _find_weights(self.folder)
 
     @property
-    def test_dataset(self) -> str | None:
-        """The dataset whose evaluation counts: the first of DATASETS.TEST."""
-        return self.cfg.DATASETS.TEST[0] if self.cfg.DATASETS.TEST else None
-
-    @property
     def results_file(self) -> Path:
-        """The detections of the last evaluation on ``test_dataset``; the file need not exist."""
-        folder = evaluation_folder(self.folder, self.cfg.DATASETS.TEST, self.test_dataset or "")
+        """The last detections on the first of DATASETS.TEST; the file need not exist."""
+        names = self.cfg.DATASETS.TEST
+        folder = evaluation_folder(self.folder, names, names[0] if names else "")
         return folder / "coco_instances_results.json"
-
-    @property
-    def metric_prefix(self) -> str:
-        """What the names of the box metrics on ``test_dataset`` start with."""
-        return metric_prefix(self.cfg.DATASETS.TEST)
 
     @cached_property
     def metrics(self) -> Metrics:
         """The content of the metrics.json; see :func:`read_metrics`."""
         if self.folder.is_file():
-            return Metrics(rows=[], num_truncated=0)
+            return Metrics(rows=[])
         return read_metrics(self.metrics_file)
 
     @cached_property
     def evaluations(self) -> dict[int, dict[str, float]]:
-        """Iterations done -> metrics on ``test_dataset``, "AP", "AP50", "AP-cat", ..."""
+        """Iterations done -> metrics on the first test dataset, "AP", "AP50", "AP-cat", ..."""
         return self.metrics.evaluations(self.cfg.DATASETS.TEST, self.cfg.SOLVER.MAX_ITER)
 
     def iterations_done(self, row: dict[str, float]) -> int:

@@ -9,13 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "Metrics",
-    "iterations_done",
-    "metric_prefix",
-    "read_metrics",
-    "repair_metrics",
-]
+__all__ = ["Metrics", "iterations_done", "read_metrics", "repair_metrics"]
 
 
 @dataclass(frozen=True)
@@ -25,11 +19,9 @@ class Metrics:
     Attributes:
         rows: one per iteration, ascending. Where the file has an iteration twice, as after
             resuming a run, later values win.
-        num_truncated: lines that are cut off, as a killed run leaves them, and not in ``rows``.
     """
 
     rows: list[dict[str, float]]
-    num_truncated: int
 
     def evaluations(
         self, test_datasets: Sequence[str], max_iter: int
@@ -40,7 +32,8 @@ class Metrics:
             test_datasets: ``DATASETS.TEST`` of the run.
             max_iter: ``SOLVER.MAX_ITER`` of the run.
         """
-        prefix = metric_prefix(test_datasets)
+        # detectron2 leaves the dataset's name out where there is only one.
+        prefix = "bbox/" if len(test_datasets) <= 1 else f"{test_datasets[0]}/bbox/"
         evaluations = {}
         for row in self.rows:
             metrics = {
@@ -53,12 +46,6 @@ class Metrics:
         return evaluations
 
 
-def metric_prefix(test_datasets: Sequence[str]) -> str:
-    """What the names of the box metrics on the first test dataset start with."""
-    # detectron2 leaves the dataset's name out where there is only one.
-    return "bbox/" if len(test_datasets) <= 1 else f"{test_datasets[0]}/bbox/"
-
-
 def iterations_done(row: dict[str, float], max_iter: int) -> int:
     """The number of iterations that were done when a row was written."""
     # detectron2 counts from 0, and writes the last evaluation after training as iteration MAX_ITER.
@@ -68,6 +55,8 @@ def iterations_done(row: dict[str, float], max_iter: int) -> int:
 def read_metrics(path: str | Path) -> Metrics:
     """Read detectron2's metrics.json, which has one JSON object per line.
 
+    Lines that are cut off, as a killed run leaves them, are left out.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line is JSON but not an object of numbers with an "iteration", or no line is
@@ -75,23 +64,21 @@ def read_metrics(path: str | Path) -> Metrics:
     """
     lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     rows: dict[int, dict[str, float]] = {}
-    num_truncated = 0
     for number, line in enumerate(lines, start=1):
-        parsed = _parse(line)
-        if parsed is None:
-            num_truncated += 1
+        row = _parse(line)
+        if row is None:
             # What a resumed run wrote after half a line is whole.
-            parsed = _parse(line[line.rfind("{") :])
-            if parsed is None:
-                continue
+            row = _parse("{" + line.rpartition("{")[2])
+        if row is None:
+            continue
         try:
-            _check_row(parsed)
+            _check_row(row)
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
-        rows.setdefault(parsed["iteration"], {}).update(parsed)
-    if num_truncated and not rows:
+        rows.setdefault(row["iteration"], {}).update(row)
+    if lines and not rows:
         raise ValueError(f"{path} has no whole line: it is no metrics.json, or it is damaged")
-    return Metrics([rows[iteration] for iteration in sorted(rows)], num_truncated)
+    return Metrics([rows[iteration] for iteration in sorted(rows)])
 
 
 def repair_metrics(path: str | Path) -> None:
@@ -104,13 +91,12 @@ def repair_metrics(path: str | Path) -> None:
     if not path.is_file():
         return
     content = path.read_bytes()
-    lines = content.splitlines(keepends=True)
-    if not lines or lines[-1].endswith(b"\n"):
+    last = content.rpartition(b"\n")[2]
+    if not last:
         return
-    last = lines[-1].decode("utf-8", "replace")
     with path.open("r+b") as file:
-        if _parse(last) is None:
-            file.truncate(len(content) - len(lines[-1]))
+        if _parse(last.decode("utf-8", "replace")) is None:
+            file.truncate(len(content) - len(last))
         else:
             file.seek(0, os.SEEK_END)
             file.write(b"\n")
