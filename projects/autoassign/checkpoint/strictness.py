@@ -66,7 +66,7 @@ def check_fit(model: nn.Module, incompatible: Any, strictness: Strictness) -> No
     rules = strictness.value
     missing, unknown = incompatible.missing_keys, incompatible.unexpected_keys
     wrong = incompatible.incorrect_shapes
-    # Parameters: old files have no counters of batch normalisation, which are not missed.
+    # Parameters: old files have no counters of batch normalization, which are not missed.
     if not wrong and set(missing).issuperset(name for name, _ in model.named_parameters()):
         raise ValueError(
             "the weights have no tensor of this config's model; they begin with "

@@ -131,11 +131,8 @@ def check_weight_suffix(path: str | os.PathLike[str]) -> None:
         raise ValueError(f"{path}: weights are written as .pth or .safetensors")
 
 
-_Reader = Callable[[str, bool], Any]
-
-
-def _reader(path: str, sentence: str) -> _Reader:
-    """What reads a file, as told by its first bytes."""
+def _reader(path: str, sentence: str) -> Callable[[str, bool], Any]:
+    """What reads a file, as told by its first bytes, given its path and whether it is trusted."""
     with open(path, "rb") as file:
         start = file.read(512)
     if not start:
@@ -152,7 +149,7 @@ def _reader(path: str, sentence: str) -> _Reader:
             raise ValueError(f"{sentence}: it is a tar archive")
         return _read_torch
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < os.path.getsize(path):
-        return _read_safetensors
+        return lambda path, trust: read_safetensors(path)
     if start.startswith(_PICKLE):
         return _read_pickle
     raise ValueError(
@@ -190,10 +187,6 @@ def _read_pickle(path: str, trust: bool) -> Any:
     return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
 
 
-def _read_safetensors(path: str, trust: bool) -> Any:
-    return read_safetensors(path)
-
-
 def _as_checkpoint(content: Any) -> dict[str, Any] | None:
     """``content`` with its tensors under "model"; None if it has none."""
     if not isinstance(content, Mapping):
@@ -201,14 +194,12 @@ def _as_checkpoint(content: Any) -> dict[str, Any] | None:
     key = next((key for key in _MODEL_KEYS if key in content), None)
     checkpoint = dict(content) if key else {"model": content}
     model = checkpoint["model"] = checkpoint.pop(key or "model")
-    if not isinstance(model, Mapping) or not model or not all(map(_is_tensor, model.values())):
+    if not isinstance(model, Mapping) or not model:
+        return None
+    if not all(isinstance(value, torch.Tensor | np.ndarray) for value in model.values()):
         return None
     if key == "model_state":
         checkpoint |= {"__author__": "pycls", "matching_heuristics": True}
         tracked = "num_batches_tracked"
         checkpoint["model"] = {k: v for k, v in model.items() if not k.endswith(tracked)}
     return checkpoint
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, torch.Tensor | np.ndarray)

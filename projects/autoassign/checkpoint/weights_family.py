@@ -7,6 +7,8 @@ import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import yaml
@@ -15,9 +17,9 @@ from detectron2.config import CfgNode
 from ..config import refuse_nested_aliases
 from .addresses import TORCHVISION, is_address, torchvision_weights
 from .description import CheckpointDescription
-from .weight_files import local_weight_file, read_weight_file
+from .weight_files import read_weight_file
 
-__all__ = ["WeightsFamily", "follow_weights", "weights_family"]
+__all__ = ["IMAGENET", "MSRA", "WeightsFamily", "follow_weights", "weights_family"]
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,21 @@ class WeightsFamily:
 
 
 _MEAN_BGR = (103.530, 116.280, 123.675)
-_MSRA = WeightsFamily("MSRA", "BGR", _MEAN_BGR, (1.0, 1.0, 1.0), stride_in_1x1=True)
+MSRA = WeightsFamily("MSRA", "BGR", _MEAN_BGR, (1.0, 1.0, 1.0), stride_in_1x1=True)
 # detectron2's catalog: a deviation of 1 for all that Caffe2 wrote.
 _CAFFE2 = WeightsFamily("Caffe2", "BGR", _MEAN_BGR, (1.0, 1.0, 1.0))
 _FAIR = WeightsFamily("FAIR", "BGR", _MEAN_BGR, (57.375, 57.120, 58.395))
-_IMAGENET = WeightsFamily(
+IMAGENET = WeightsFamily(
     "torchvision", "RGB", (123.675, 116.280, 103.530), (58.395, 57.120, 57.375)
 )
 _BY_ADDRESS = {
-    "detectron2://ImageNetPretrained/MSRA/": _MSRA,
-    "catalog://ImageNetPretrained/MSRA/": _MSRA,
+    "detectron2://ImageNetPretrained/MSRA/": MSRA,
+    "catalog://ImageNetPretrained/MSRA/": MSRA,
     "catalog://ImageNetPretrained/FAIR/": _CAFFE2,
     "detectron2://ImageNetPretrained/FAIR/": _FAIR,
-    "detectron2://ImageNetPretrained/torchvision/": _IMAGENET,
-    "https://download.pytorch.org/models/": _IMAGENET,
-    "https://github.com/SwinTransformer/storage/": _IMAGENET,
+    "detectron2://ImageNetPretrained/torchvision/": IMAGENET,
+    "https://download.pytorch.org/models/": IMAGENET,
+    "https://github.com/SwinTransformer/storage/": IMAGENET,
 }
 # The first layer as torchvision's and timm's models and Microsoft's Swin name it. Files with
 # detectron2's names do not tell what they were trained with.
@@ -91,12 +93,12 @@ def weights_family(weights: str) -> WeightsFamily | None:
             return family
     if not is_address(weights) and not os.path.isfile(weights.split("?")[0]):
         return None
-    checkpoint = read_weight_file(local_weight_file(weights))
+    checkpoint = read_weight_file(weights)
     description = CheckpointDescription.from_checkpoint(checkpoint, source=weights)
     if description is not None:
         return _family_of_config(description.config)
     is_imagenet = any(_IMAGENET_NAMES.match(name) for name in checkpoint["model"])
-    return _IMAGENET if is_imagenet else None
+    return IMAGENET if is_imagenet else None
 
 
 def _family_of_config(text: str) -> WeightsFamily | None:
@@ -134,29 +136,19 @@ def follow_weights(cfg: CfgNode, chosen: Collection[str]) -> None:
     if family is None:
         return
     for key, needed in family.options.items():
-        node, name = _node(cfg, key)
+        value = attrgetter(key)(cfg)
         if key not in chosen:
-            node[name] = needed
-        elif not _equal(node[name], needed):
+            cfg.merge_from_list([key, needed])
+        elif not _equal(value, needed):
             raise ValueError(
-                f"{key} is {node[name]}, but MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} ({family.name}) "
+                f"{key} is {value}, but MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} ({family.name}) "
                 f"needs {needed}; where it is not set, it follows from the weights"
             )
-
-
-def _node(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:
-    *path, name = key.split(".")
-    for part in path:
-        cfg = cfg[part]
-    return cfg, name
 
 
 def _equal(value: Any, needed: Any) -> bool:
     if not isinstance(needed, list):
         return value == needed
     # 123.675 and 255 · 0.485 are meant to be the same.
-    return len(value) == len(needed) and all(map(_close, value, needed))
-
-
-def _close(a: float, b: float) -> bool:
-    return math.isclose(a, b, abs_tol=0.01)
+    is_close = partial(math.isclose, abs_tol=0.01)
+    return len(value) == len(needed) and all(map(is_close, value, needed))

@@ -36,7 +36,7 @@ def convert_checkpoint(
         checkpoint: with the tensors in "model"; MMDetection's "meta" is read too.
         source: where it comes from, for the result and for errors.
         style: "caffe" or "pytorch", whose ImageNet weights the backbone began with, for files
-            that do not tell: it decides channel order, normalisation and the place of strides.
+            that do not tell: it decides channel order, normalization and the place of strides.
 
     Returns:
         A checkpoint: "model", which a :class:`~autoassign.PointDetector` of its config loads
@@ -50,7 +50,11 @@ def convert_checkpoint(
     theirs = {name: torch.as_tensor(value) for name, value in checkpoint["model"].items()}
     family = find_family(set(theirs))
     if family is None:
-        raise ValueError(_unknown(source, theirs))
+        families = "; ".join(family.name for family in FAMILIES)
+        raise ValueError(
+            f"{source} is of no source that is converted ({families}): none of these tensors is "
+            f"enough to tell one: {first_of(list(theirs), _MAX_NAMES)}"
+        )
     tensors = _renamed(source, family, theirs)
     meta = checkpoint.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
@@ -101,7 +105,7 @@ def _config(family: Family, tensors: Mapping[str, Tensor], text: str, style: str
     options = dict(STYLES[style])
     if style == "caffe":
         options |= family.caffe
-    options |= _normalisation_in(text)
+    options |= _normalization_in(text)
     options |= options_from_tensors(tensors) | family.options(tensors, text)
     # The weights are those of a whole detector; a training would load the backbone's again.
     options["MODEL.WEIGHTS"] = ""
@@ -113,7 +117,7 @@ def _style_in(text: str) -> str | None:
     return found[1] if found else None
 
 
-def _normalisation_in(text: str) -> dict[str, Any]:
+def _normalization_in(text: str) -> dict[str, Any]:
     """What a MMDetection config says of the input's channels."""
     mean = re.search(r"\bmean=\[([\d.,\s]+)\]", text)
     std = re.search(r"\bstd=\[([\d.,\s]+)\]", text)
@@ -168,14 +172,6 @@ def _classes(meta: Mapping[str, Any], num_classes: int) -> tuple[list[str], dict
     return names, ids
 
 
-def _unknown(source: str, theirs: Mapping[str, Tensor]) -> str:
-    families = "; ".join(family.name for family in FAMILIES)
-    return (
-        f"{source} is of no source that is converted ({families}): none of these tensors is "
-        f"enough to tell one: {first_of(list(theirs), _MAX_NAMES)}"
-    )
-
-
 def to_mmdetection(checkpoint: Mapping[str, Any], *, source: str) -> dict[str, Any]:
     """Convert a checkpoint of this project's AutoAssign to one of MMDetection.
 
@@ -208,15 +204,10 @@ def to_mmdetection(checkpoint: Mapping[str, Any], *, source: str) -> dict[str, A
             theirs[counter] = torch.zeros((), dtype=torch.long)
     missing = [name for name in FAMILIES[0].marks if name not in theirs]
     if unmatched or missing:
-        raise ValueError(
-            f"{source} is no AutoAssign that MMDetection has: "
-            + (
-                f"it has {first_of(unmatched, _MAX_NAMES)}"
-                if unmatched
-                else f"it lacks {first_of(missing, _MAX_NAMES)}"
-            )
-        )
+        verb = "has" if unmatched else "lacks"
+        names = first_of(unmatched or missing, _MAX_NAMES)
+        raise ValueError(f"{source} is no AutoAssign that MMDetection has: it {verb} {names}")
     description = CheckpointDescription.from_checkpoint(checkpoint)
-    names = tuple(description.thing_classes) if description else ()
-    meta = {"CLASSES": names, "dataset_meta": {"classes": names}} if names else {}
+    classes = tuple(description.thing_classes) if description else ()
+    meta = {"CLASSES": classes, "dataset_meta": {"classes": classes}} if classes else {}
     return {"meta": meta, "state_dict": theirs}

@@ -1,4 +1,4 @@
-"""The sources that are converted: how each is recognised, and the config it needs."""
+"""The sources that are converted: how each is recognized, and the config it needs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..weights_family import IMAGENET, MSRA
 from . import detectron2_based, mmdetection
 from .naming import Naming
 
@@ -18,21 +19,9 @@ __all__ = ["FAMILIES", "STYLES", "Family", "Tensors", "find_family"]
 Tensors = Mapping[str, Tensor]
 Options = dict[str, Any]
 
-_CAFFE: Options = {
-    "MODEL.PIXEL_MEAN": [103.530, 116.280, 123.675],
-    "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
-    "INPUT.FORMAT": "BGR",
-    "MODEL.RESNETS.STRIDE_IN_1X1": True,
-}
-_PYTORCH: Options = {
-    "MODEL.PIXEL_MEAN": [123.675, 116.280, 103.530],
-    "MODEL.PIXEL_STD": [58.395, 57.120, 57.375],
-    "INPUT.FORMAT": "RGB",
-    "MODEL.RESNETS.STRIDE_IN_1X1": False,
-}
 # Whose ImageNet weights the backbone began with: the order and scale of the channels, and the place
 # of the strides in a ResNet.
-STYLES: dict[str, Options] = {"caffe": _CAFFE, "pytorch": _PYTORCH}
+STYLES: dict[str, Options] = {"caffe": MSRA.options, "pytorch": IMAGENET.options}
 
 
 @dataclass(frozen=True)
