@@ -145,7 +145,7 @@ def test_the_image_is_found_by_id_then_by_filename(register, voc_folder):
             "a.xml: object 2: field 'bndbox/xmax' is missing",
         ),
         (CELL.replace("<ymin>5<", "<ymin>five<"), "field 'bndbox/ymin' is 'five', not a number"),
-        (CELL.replace("<width>40<", "<width>wide<"), "field 'size/width' is 'wide', not a number"),
+        (CELL.replace("<width>40<", "<width>wide<"), "field 'size/width' is 'wide', not a number$"),
     ],
 )
 def test_a_broken_annotation_is_named(register, voc_folder, body, message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +125,7 @@ class _Annotation:
         except ValueError:
             state = f"is {describe(text)}, not a number" if text else "is missing or empty"
             self._fault(field, f"{where}field {field!r} {state}")
-            return math.nan
+            return 0.0  # of a file that is not used
 
     def _fault(self, kind: str, sentence: str) -> None:
         self._is_faulty = True
