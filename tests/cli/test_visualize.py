@@ -12,7 +12,7 @@ from narrow_model import narrow_cfg, narrow_model
 
 from autoassign.checkpoint import Strictness
 from autoassign.cli import main
-from autoassign.data.records import choose_records, dataset_records, load_dataset
+from autoassign.data.records import choose_records, load_dataset
 from autoassign.data.shapes import generate_shapes
 from autoassign.runs import load_detector
 
@@ -145,7 +145,7 @@ def test_images_of_one_name_are_told_apart_by_their_folders():
 def test_a_dataset_comes_with_its_registered_name(autoassign):
     cfg = load_detector(None, str(autoassign), strictness=Strictness.EXPLANATION).cfg
     name, records = load_dataset(cfg)
-    assert (name, records) == ("shapes_val", dataset_records(cfg))
+    assert (name, records) == ("shapes_val", DatasetCatalog.get("shapes_val"))
     assert len(records) == 3
     with pytest.raises(ValueError, match=r"names no dataset \(DATASETS.TRAIN, DATASETS.CUSTOM\)"):
         load_dataset(cfg, splits=("TRAIN",))

@@ -7,8 +7,8 @@ from narrow_model import narrow_cfg
 from training_runs import process_state_kept, run
 
 from autoassign.checkpoint import Strictness
+from autoassign.data import load_dataset
 from autoassign.data.model_inputs import map_record
-from autoassign.data.records import dataset_records
 from autoassign.engine.evolution_hook import EvolutionRecorder
 from autoassign.modeling import explain_image
 from autoassign.runs import load_detector
@@ -43,7 +43,7 @@ def test_the_last_maps_are_those_of_the_final_model(shapes, tmp_path):
         subject = load_detector(
             None, str(output / "model_final.pth"), strictness=Strictness.EXPLANATION
         )
-        records = dataset_records(subject.cfg)
+        _, records = load_dataset(subject.cfg)
     evolutions = load_evolutions(output / "evolution")
     assert len(evolutions) == len(records)
     for evolution, record in zip(evolutions, records, strict=True):

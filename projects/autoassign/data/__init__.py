@@ -12,22 +12,10 @@ from .formats import read_coco_json
 from .image_files import READ_ERRORS, image_size, read_image
 from .loading_processes import NotingMapper, naming_lost_file
 from .model_inputs import has_objects, map_record
-from .records import (
-    choose_records,
-    class_index,
-    dataset_name,
-    dataset_records,
-    image_record,
-    load_dataset,
-)
+from .records import choose_records, class_index, dataset_name, image_record, load_dataset
 from .register import FORMATS, register_custom_datasets
 from .table import BoxTable, TableBuilder
-from .train_loader import (
-    TrainingBatches,
-    build_train_loader,
-    build_train_mapper,
-    derive_seed,
-)
+from .train_loader import TrainingBatches, build_train_loader, build_train_mapper, derive_seed
 
 __all__ = [
     "FORMATS",
@@ -51,7 +39,6 @@ __all__ = [
     "class_index",
     "clean_boxes",
     "dataset_name",
-    "dataset_records",
     "derive_seed",
     "has_objects",
     "image_record",

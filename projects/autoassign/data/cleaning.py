@@ -41,7 +41,7 @@ class CleaningReport:
             changes.append(f"dropped {_grouped(sum(self.num_dropped.values()))} ({reasons})")
         if self.num_clipped:
             changes.append(f"clipped {_grouped(self.num_clipped)}")
-        return "; ".join([line, ", ".join(changes)] if changes else [line])
+        return f"{line}; {', '.join(changes)}" if changes else line
 
 
 def _grouped(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,12 +81,10 @@ def _hash_all(
     def hash_part(part: Sequence[str]) -> list[tuple[str, bytes]]:
         found = []
         for name in part:
-            try:
+            with contextlib.suppress(*READ_ERRORS, ValueError):
                 value = difference_hash(name)
-            except (*READ_ERRORS, ValueError):
-                continue
-            if value is not None:
-                found.append((name, value))
+                if value is not None:
+                    found.append((name, value))
         return found
 
     parts = [files[first : first + _CHUNK_SIZE] for first in range(0, len(files), _CHUNK_SIZE)]

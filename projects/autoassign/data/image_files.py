@@ -129,14 +129,12 @@ def _report_unusable(
 ) -> None:
     """Warn about the images left out, or raise where they must not be."""
     total = len(table)
-    if len(bad) == total and skip_unreadable:
-        raise ValueError(
-            f"{name}: none of its {total} images can be used: {_listed(table, problems, bad)}"
-        )
+    listing = first_of([f"{table.path(index)} {problems[index]}" for index in bad], _MAX_NAMES)
+    if skip_unreadable and len(bad) == total:
+        raise ValueError(f"{name}: none of its {total} images can be used: {listing}")
     if skip_unreadable:
         logger.warning(
-            f"{name}: left out {len(bad)} of {total} images that cannot be used: "
-            f"{_listed(table, problems, bad)}"
+            f"{name}: left out {len(bad)} of {total} images that cannot be used: {listing}"
         )
         return
     advice = "" if len(bad) == total else " DATASETS.CUSTOM.SKIP_UNREADABLE True leaves them out."
@@ -146,12 +144,7 @@ def _report_unusable(
         raise FileNotFoundError(
             f"{name}: {len(missing)} of {total} images do not exist: {files}.{advice}"
         )
-    listing = _listed(table, problems, bad)
     raise ValueError(f"{name}: {len(bad)} of {total} images cannot be used: {listing}.{advice}")
-
-
-def _listed(table: BoxTable, problems: list[str], bad: list[int]) -> str:
-    return first_of([f"{table.path(index)} {problems[index]}" for index in bad], _MAX_NAMES)
 
 
 def image_size(file_name: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -99,10 +100,8 @@ class _Parser:
         if self._next() == "]":
             self._position += 1
             return
-        number = 0
-        while True:
+        for number in itertools.count():
             handler(number, self._value())
-            number += 1
             if self._expect(",]") == "]":
                 return
 

@@ -18,19 +18,7 @@ from .model_inputs import has_objects
 from .register import register_custom_datasets
 from .table import TableBuilder
 
-__all__ = [
-    "choose_records",
-    "class_index",
-    "dataset_name",
-    "dataset_records",
-    "image_record",
-    "load_dataset",
-]
-
-
-def dataset_records(cfg: CfgNode, name: str | None = None) -> list[dict[str, Any]]:
-    """The dataset dicts of a dataset; see :func:`load_dataset`."""
-    return load_dataset(cfg, name)[1]
+__all__ = ["choose_records", "class_index", "dataset_name", "image_record", "load_dataset"]
 
 
 def load_dataset(

@@ -104,18 +104,13 @@ class BoxTable:
 
     def slice_images(self, start: int, stop: int) -> BoxTable:
         """The images from ``start`` to ``stop`` and their objects, as views of the arrays."""
-        rows = slice(self.offsets[start], self.offsets[stop])
+        table = self.select_objects(slice(self.offsets[start], self.offsets[stop]))
         return dataclasses.replace(
-            self,
+            table,
             file_names=self.file_names[start:stop],
             image_ids=self.image_ids[start:stop],
             sizes=self.sizes[start:stop],
-            image_index=self.image_index[rows] - start,
-            boxes=self.boxes[rows],
-            classes=self.classes[rows],
-            is_crowd=self.is_crowd[rows],
-            areas=self.areas[rows],
-            attributes={name: values[rows] for name, values in self.attributes.items()},
+            image_index=table.image_index - start,
         )
 
     def select_images(self, keep: np.ndarray) -> BoxTable:
@@ -130,16 +125,16 @@ class BoxTable:
             image_index=numbers[table.image_index],
         )
 
-    def select_objects(self, keep: np.ndarray) -> BoxTable:
-        """All images, and the objects of an (M,) mask."""
+    def select_objects(self, rows: np.ndarray | slice) -> BoxTable:
+        """All images, and the objects of an (M,) mask, of indices or of a slice."""
         return dataclasses.replace(
             self,
-            image_index=self.image_index[keep],
-            boxes=self.boxes[keep],
-            classes=self.classes[keep],
-            is_crowd=self.is_crowd[keep],
-            areas=self.areas[keep],
-            attributes={name: values[keep] for name, values in self.attributes.items()},
+            image_index=self.image_index[rows],
+            boxes=self.boxes[rows],
+            classes=self.classes[rows],
+            is_crowd=self.is_crowd[rows],
+            areas=self.areas[rows],
+            attributes={name: values[rows] for name, values in self.attributes.items()},
         )
 
     def count_objects(self, num_classes: int) -> np.ndarray:
@@ -189,22 +184,19 @@ class TableBuilder:
 
     def build(self, image_root: str = "") -> BoxTable:
         """The table. Objects of an image keep their order."""
-        image_index = np.array(self._image_index, dtype=np.int64)
-        order = np.argsort(image_index, kind="stable")
-        # Empty lists would become arrays of floats.
-        file_names = np.array(self._file_names, dtype=None if self._file_names else str)
-        return BoxTable(
-            file_names=file_names,
+        table = BoxTable(
+            # Empty lists would become arrays of floats.
+            file_names=np.array(self._file_names, dtype=None if self._file_names else str),
             image_ids=np.array(self._image_ids, dtype=None if self._image_ids else np.int64),
             sizes=np.array(self._sizes, dtype=np.int64).reshape(-1, 2),
-            image_index=image_index[order],
-            boxes=np.array(self._boxes, dtype=np.float64).reshape(-1, 4)[order],
-            classes=np.array(self._classes, dtype=np.int64)[order],
-            is_crowd=np.array(self._is_crowd, dtype=bool)[order],
-            areas=np.array(self._areas, dtype=np.float64)[order],
+            image_index=np.array(self._image_index, dtype=np.int64),
+            boxes=np.array(self._boxes, dtype=np.float64).reshape(-1, 4),
+            classes=np.array(self._classes, dtype=np.int64),
+            is_crowd=np.array(self._is_crowd, dtype=bool),
+            areas=np.array(self._areas, dtype=np.float64),
             attributes={
-                name: np.array(values, dtype=np.int64)[order]
-                for name, values in self._attributes.items()
+                name: np.array(values, dtype=np.int64) for name, values in self._attributes.items()
             },
             image_root=image_root,
         )
+        return table.select_objects(np.argsort(table.image_index, kind="stable"))

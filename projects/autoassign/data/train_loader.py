@@ -25,12 +25,7 @@ from .loading_processes import NotingMapper
 from .mixing import MixedDataset
 from .packing import PackedBatch
 
-__all__ = [
-    "TrainingBatches",
-    "build_train_loader",
-    "build_train_mapper",
-    "derive_seed",
-]
+__all__ = ["TrainingBatches", "build_train_loader", "build_train_mapper", "derive_seed"]
 
 # A sample in the stream of one worker: its place there, and the index of its image.
 Sample = tuple[int, int]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
+from torchvision.ops import box_iou
 
 from ..table import BoxTable
 
@@ -65,8 +67,8 @@ class Histogram:
         self.counts = np.zeros(len(self.edges) - 1, dtype=np.int64)
 
     def add(self, values: np.ndarray) -> None:
-        bins = np.searchsorted(self.edges, values, side="right") - 1
-        self.counts += np.bincount(bins.clip(0, len(self.counts) - 1), minlength=len(self.counts))
+        inside = np.clip(values, self.edges[0], self.edges[-1])
+        self.counts += np.histogram(inside, self.edges)[0]
 
     def as_dict(self) -> dict[str, list[float]]:
         return {"edges": self.edges.tolist(), "counts": self.counts.tolist()}
@@ -149,13 +151,9 @@ class Statistics:
 
 def _count_overlapping(boxes: np.ndarray) -> int:
     """The number of (K, 4) boxes that overlap another with an IoU of at least 0.5."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    intersections = (high - low).clip(min=0).prod(axis=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    ious = intersections / (areas[:, None] + areas[None] - intersections)
-    np.fill_diagonal(ious, 0)
-    return int((ious.max(axis=1) >= 0.5).sum())
+    tensor = torch.from_numpy(boxes)
+    ious = box_iou(tensor, tensor).fill_diagonal_(0)
+    return int((ious.amax(dim=1) >= 0.5).sum())
 
 
 def measure(

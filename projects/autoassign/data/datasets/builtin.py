@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,24 +64,19 @@ def leave_out_missing_images(table: BoxTable, name: str) -> BoxTable:
 
 def files_exist(table: BoxTable) -> np.ndarray:
     """(N,) mask of images whose file exists. Listing folders is faster than asking file by file."""
-    folders: dict[str, list[int]] = defaultdict(list)
-    names = []
-    for index, path in enumerate(table.file_names.tolist()):
-        folder, _, name = path.rpartition("/")
-        folders[folder].append(index)
-        names.append(name)
-    exists = np.zeros(len(table), dtype=bool)
-    for folder, indices in folders.items():
-        parent = os.path.join(table.image_root, folder)
-        present = set(os.listdir(parent)) if os.path.isdir(parent) else set()
-        exists[indices] = [names[index] in present for index in indices]
-    return exists
+
+    @functools.cache
+    def names_in(folder: str) -> set[str]:
+        return set(os.listdir(folder)) if os.path.isdir(folder) else set()
+
+    paths = map(os.path.split, table.paths())
+    return np.array([name in names_in(folder) for folder, name in paths], dtype=bool)
 
 
-def clean_and_report(table: BoxTable, *remarks: str) -> tuple[BoxTable, str]:
-    """Clean the boxes; returns the table and its summary with the remarks."""
+def clean_and_report(table: BoxTable, remark: str) -> tuple[BoxTable, str]:
+    """Clean the boxes; returns the table and its summary with the remark, which may be ""."""
     table, report = clean_boxes(table)
-    return table, "; ".join([str(report), *(remark for remark in remarks if remark)])
+    return table, f"{report}; {remark}" if remark else str(report)
 
 
 def set_metadata(

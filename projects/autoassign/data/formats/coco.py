@@ -123,10 +123,7 @@ def _read_all(json_files: list[Path]) -> list[CocoFile]:
             table=dataclasses.replace(content.table, classes=content.table.classes - 1),
             categories=content.categories[1:],
             repairs=Repairs(
-                {
-                    **content.repairs,
-                    "category left out that names only a supercategory": 1,
-                }
+                {**content.repairs, "category left out that names only a supercategory": 1}
             ),
             is_strict=False,
         )

@@ -13,15 +13,7 @@ import numpy as np
 
 from ..json_stream import json_encoding, read_lists
 from ..table import BoxTable
-from .coco_values import (
-    as_box,
-    as_crowd,
-    as_file_name,
-    as_id,
-    as_size,
-    as_text,
-    polygon_box,
-)
+from .coco_values import as_box, as_crowd, as_file_name, as_id, as_size, as_text, polygon_box
 from .faults import Entry, Faults, Repairs, describe
 
 __all__ = ["Category", "CocoFile", "read_coco_json"]

@@ -7,15 +7,7 @@ from typing import Any
 
 from .faults import NotReadableError
 
-__all__ = [
-    "as_box",
-    "as_crowd",
-    "as_file_name",
-    "as_id",
-    "as_size",
-    "as_text",
-    "polygon_box",
-]
+__all__ = ["as_box", "as_crowd", "as_file_name", "as_id", "as_size", "as_text", "polygon_box"]
 
 # The largest height or width that is accepted.
 _MAX_SIZE = 10**6

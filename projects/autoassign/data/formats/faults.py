@@ -40,19 +40,12 @@ class Faults:
             ValueError: there is a fault. The message names the file and the first fault of each
                 kind, and counts the others.
         """
-        if self._first:
-            raise ValueError(
-                f"{self.source}: "
-                + "; ".join(
-                    sentence
-                    + (
-                        f" ({self._counts[kind] - 1} more like it)"
-                        if self._counts[kind] > 1
-                        else ""
-                    )
-                    for kind, sentence in self._first.items()
-                )
-            )
+        sentences = []
+        for kind, sentence in self._first.items():
+            more = self._counts[kind] - 1
+            sentences.append(f"{sentence} ({more} more like it)" if more else sentence)
+        if sentences:
+            raise ValueError(f"{self.source}: {'; '.join(sentences)}")
 
 
 class NotReadableError(ValueError):

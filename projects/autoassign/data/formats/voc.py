@@ -174,10 +174,6 @@ def _find_image(image: VocImage, index: ImageIndex, image_folder: Path) -> Path:
     Copied and renamed annotations often keep an old ``<filename>``. If there is neither, the path
     to report as missing is the conventional one, ``<id>.jpg``.
     """
-    near = image.source.parent
-    found = index.find(image.source.stem, near=near)
-    if found is None and image.filename:
-        found = index.find(image.filename, near=near)
-    if found is not None:
-        return found
-    return image_folder / f"{image.source.stem}.jpg"
+    stem, near = image.source.stem, image.source.parent
+    found = index.find(stem, near=near) or index.find(image.filename, near=near)
+    return found or image_folder / f"{stem}.jpg"

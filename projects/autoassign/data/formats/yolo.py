@@ -142,11 +142,9 @@ def _find_dataset(root: Path) -> _Dataset:
     if not root.is_dir():
         raise FileNotFoundError(f"DATASETS.CUSTOM.ROOT: {root} does not exist")
     files = sorted(path for path in root.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
-    for path in files:
-        if path.stem.lower() == "data":
-            return _Dataset(root, path, _read_yaml(path))
+    found = [path for path in files if path.stem.lower() == "data"][:1]
     # Other YAML files may lie in the folder, such as a training's.
-    found = [path for path in files if b"names" in path.read_bytes()]
+    found = found or [path for path in files if b"names" in path.read_bytes()]
     if len(found) > 1:
         raise ValueError(
             f"{root} holds {len(found)} YAML files with class names "

@@ -119,12 +119,7 @@ def _parse(words: list[str], num_classes: float, has_keypoints: bool) -> _Label:
         )
     if len(shares) == 4:
         x, y, width, height = shares
-        return int(class_index), (
-            x - width / 2,
-            y - height / 2,
-            x + width / 2,
-            y + height / 2,
-        )
+        return int(class_index), (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
     if len(shares) >= 6 and len(shares) % 2 == 0:
         xs, ys = shares[0::2], shares[1::2]
         return int(class_index), (min(xs), min(ys), max(xs), max(ys))
