@@ -56,9 +56,7 @@ def test_masks_are_the_pixels_that_change_in_the_picture(monkeypatch):
     monkeypatch.setattr(
         shape_scenes, "_pattern", lambda rng, height, width: np.zeros((height, width))
     )
-    monkeypatch.setattr(
-        shape_scenes, "_object_colours", lambda rng, beneath: np.full((2, 3), 200.0)
-    )
+    monkeypatch.setattr(shape_scenes, "_object_colors", lambda rng, beneath: np.full((2, 3), 200.0))
     for seed in range(6):
         canvas, objects = flat.copy(), []
         shape_scenes._add_object(np.random.default_rng(seed), canvas, objects)

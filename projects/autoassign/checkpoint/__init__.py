@@ -1,7 +1,7 @@
 """Reading, writing and conversion of weights."""
 
 from .checkpointer import PointCheckpointer, nonfinite_tensors
-from .conversion import STYLES, convert_checkpoint, to_mmdetection
+from .conversion import convert_checkpoint, to_mmdetection
 from .description import CheckpointDescription
 from .resuming import find_checkpoint, peek
 from .strictness import Strictness
@@ -16,7 +16,6 @@ from .zoo import PUBLISHED, check_published, zoo_weights
 
 __all__ = [
     "PUBLISHED",
-    "STYLES",
     "CheckpointDescription",
     "PointCheckpointer",
     "Strictness",

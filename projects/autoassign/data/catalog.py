@@ -48,9 +48,6 @@ class TableDataset(torchdata.Dataset):
     """A dataset that makes the dict of an image on access, for datasets of millions of images.
 
     detectron2 takes such a dataset as it is: ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` has no effect.
-
-    Attributes:
-        table: the images and objects.
     """
 
     def __init__(self, table: BoxTable) -> None:

@@ -23,17 +23,11 @@ class NotingMapper:
     def __init__(
         self, mapper: Callable[[dict[str, Any]], dict[str, Any]], num_processes: int
     ) -> None:
-        """
-        Args:
-            mapper: turns a dataset dict into an input of the model.
-            num_processes: of the loader.
-        """
         self._mapper = mapper
         self._notes = torch.zeros((num_processes, _MAX_BYTES), dtype=torch.uint8).share_memory_()
         _mappers.add(self)
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        """What the mapper returns."""
         process = get_worker_info()
         if process is None:
             return self._mapper(dataset_dict)

@@ -125,16 +125,12 @@ def mixup(sample: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     blended = torch.where(count > 0, total / count.clamp(min=1), _GRAY)
     blended = blended.round().to(images[0].dtype)
     both = [sample["instances"], other["instances"]]
-    boxes = [x.gt_boxes.tensor for x in both]
-    return {
-        **sample,
-        "image": blended,
-        "instances": _instances(blended, boxes, [x.gt_classes for x in both]),
-    }
+    boxes, classes = [x.gt_boxes.tensor for x in both], [x.gt_classes for x in both]
+    return {**sample, "image": blended, "instances": _instances(blended, boxes, classes)}
 
 
-def _instances(image: Tensor, boxes: Sequence[Tensor], classes: Sequence[Tensor]) -> Instances:
+def _instances(image: Tensor, boxes: list[Tensor], classes: list[Tensor]) -> Instances:
     height, width = image.shape[1:]
     return Instances(
-        (height, width), gt_boxes=Boxes(torch.cat(list(boxes))), gt_classes=torch.cat(list(classes))
+        (height, width), gt_boxes=Boxes(torch.cat(boxes)), gt_classes=torch.cat(classes)
     )

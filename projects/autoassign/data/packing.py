@@ -32,10 +32,6 @@ class PackedBatch:
     """A batch on its way from a loading process: pickled, its tensors in shared memory."""
 
     def __init__(self, batch: list[dict[str, Any]]) -> None:
-        """
-        Args:
-            batch: what a mapper has returned.
-        """
         buffers: list[pickle.PickleBuffer] = []
         pickled = io.BytesIO()
         _TensorPickler(pickled, protocol=5, buffer_callback=buffers.append).dump(batch)

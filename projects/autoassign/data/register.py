@@ -24,7 +24,7 @@ from .suspicions import suspicions
 from .table import BoxTable
 from .validation_split import choose_validation_images
 
-__all__ = ["FORMATS", "register_custom_datasets"]
+__all__ = ["register_custom_datasets"]
 
 # What `python -m autoassign.data.shapes` makes, and the quick start's configs name.
 SHAPES_FOLDER = "datasets/shapes"

@@ -18,7 +18,7 @@ MIN_VISIBLE_AREA = 0.95
 MIN_VISIBLE_BOX = 0.95
 PLACEMENT_TRIES = 12
 SUPERSAMPLING = 4
-# Least distance in BGR space (0-255 each) between an object's colours and what lies beneath it.
+# Least distance in BGR space (0-255 each) between an object's colors and what lies beneath it.
 MIN_CONTRAST = 120.0
 
 
@@ -41,7 +41,7 @@ class SceneObject:
         """The tight box (x, y, width, height), in pixels, of the visible part."""
         return _tight_box(self.visible)
 
-    def stays_recognisable(self, visible: np.ndarray) -> bool:
+    def stays_recognizable(self, visible: np.ndarray) -> bool:
         """Whether enough of the object is left where only ``visible`` of it is to be seen."""
         if visible.sum() < MIN_VISIBLE_AREA * self.mask.sum():
             return False
@@ -77,7 +77,7 @@ def _add_object(rng: np.random.Generator, canvas: np.ndarray, objects: list[Scen
         alpha = _coverage(_place(rng, _OUTLINES[CLASS_NAMES[category]](rng)))
         mask = alpha >= 0.5
         still_visible = [o.visible & ~mask for o in objects]
-        if all(o.stays_recognisable(v) for o, v in zip(objects, still_visible, strict=True)):
+        if all(o.stays_recognizable(v) for o, v in zip(objects, still_visible, strict=True)):
             break
     else:
         return
@@ -88,7 +88,7 @@ def _add_object(rng: np.random.Generator, canvas: np.ndarray, objects: list[Scen
     beneath = canvas[y : y + height, x : x + width]  # a view: the object is drawn into the canvas
     alpha = alpha[y : y + height, x : x + width, None]
     mean_beneath = (alpha * beneath).sum((0, 1)) / alpha.sum()
-    texture = _texture(rng, height, width, _object_colours(rng, mean_beneath))
+    texture = _texture(rng, height, width, _object_colors(rng, mean_beneath))
     beneath += alpha * (texture - beneath)
 
 
@@ -188,38 +188,38 @@ def _tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 # Textures: (height, width, 3) float64 in BGR. Objects draw theirs from the same kinds and the same
-# colours for all classes, so that only the outline tells the class.
+# colors for all classes, so that only the outline tells the class.
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:
     height = width = IMAGE_SIZE
-    canvas = _texture(rng, height, width, _two_colours(rng, rng.uniform(40, 215, 3)))
+    canvas = _texture(rng, height, width, _two_colors(rng, rng.uniform(40, 215, 3)))
     canvas += rng.uniform(4, 16) * _cloud(rng, height, width, grain=rng.uniform(14, 40))[..., None]
     canvas += rng.uniform(2, 8) * _cloud(rng, height, width, grain=rng.uniform(3, 6))[..., None]
     # Hairlines: edges that belong to no object.
     for _ in range(rng.integers(0, 5)):
         points = rng.integers(0, IMAGE_SIZE, (3, 2), dtype=np.int32)
-        colour = canvas.mean((0, 1)) + rng.normal(0, 35, 3)
-        cv2.polylines(canvas, [points], False, colour.tolist())
+        color = canvas.mean((0, 1)) + rng.normal(0, 35, 3)
+        cv2.polylines(canvas, [points], False, color.tolist())
     return canvas
 
 
-def _object_colours(rng: np.random.Generator, beneath: np.ndarray) -> np.ndarray:
-    """Two colours that both differ visibly from the colour ``beneath``."""
-    candidates = np.stack([_two_colours(rng, rng.uniform(10, 245, 3)) for _ in range(12)])
+def _object_colors(rng: np.random.Generator, beneath: np.ndarray) -> np.ndarray:
+    """Two colors that both differ visibly from the color ``beneath``."""
+    candidates = np.stack([_two_colors(rng, rng.uniform(10, 245, 3)) for _ in range(12)])
     contrasts = np.linalg.norm(candidates - beneath, axis=2).min(axis=1)
     # The first one with enough contrast, not the one with most: objects are not all glaring.
     enough = np.flatnonzero(contrasts >= MIN_CONTRAST)
     return candidates[enough[0] if len(enough) else contrasts.argmax()]
 
 
-def _two_colours(rng: np.random.Generator, first: np.ndarray) -> np.ndarray:
+def _two_colors(rng: np.random.Generator, first: np.ndarray) -> np.ndarray:
     return np.stack([first, np.clip(first + rng.normal(0, 30, 3), 0, 255)])
 
 
-def _texture(rng: np.random.Generator, height: int, width: int, colours: np.ndarray) -> np.ndarray:
-    """Two colours mixed by a random pattern."""
-    return colours[0] + _pattern(rng, height, width)[..., None] * (colours[1] - colours[0])
+def _texture(rng: np.random.Generator, height: int, width: int, colors: np.ndarray) -> np.ndarray:
+    """Two colors mixed by a random pattern."""
+    return colors[0] + _pattern(rng, height, width)[..., None] * (colors[1] - colors[0])
 
 
 def _pattern(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -75,17 +75,11 @@ class TrainingBatches(Sampler[list[Sample]]):
 class _SeededSamples(Dataset):
     """A dataset whose augmentations draw the same for the same place in the stream.
 
-    Neither the number of loading processes nor what was drawn before makes a difference.
+    Neither the number of loading processes nor what was drawn before makes a difference. The first
+    ``num_first`` samples of the stream are those of ``first``, which has the same images.
     """
 
     def __init__(self, dataset: Dataset, seed: int, first: Dataset, num_first: float) -> None:
-        """
-        Args:
-            dataset: of all images.
-            seed: of the random numbers.
-            first: the same images, for the first samples of the stream.
-            num_first: the number of these.
-        """
         self._dataset = dataset
         self._seed = seed
         self._first = first
@@ -167,18 +161,17 @@ def build_train_loader(
     grouping = arguments["aspect_ratio_grouping"]
     if isinstance(records, list):
         groups = [grouping and x.get("width", 0) > x.get("height", 0) for x in records]
-        dataset = MapDataset(DatasetFromList(records, copy=False), mapper)
+        records = DatasetFromList(records, copy=False)
     elif isinstance(records, TableDataset):
         heights, widths = records.table.sizes.T
         groups = (grouping & (widths > heights)).tolist()
-        dataset = MapDataset(records, mapper)
     else:  # a Dataset object that a user registered
         if _is_mixing(cfg):
             raise ValueError(
                 "INPUT.MOSAIC_PROB and MIXUP_PROB need datasets that are lists of dicts"
             )
         return build_detection_train_loader(**arguments)
-    first: Dataset = dataset
+    first = dataset = MapDataset(records, mapper)
     if _is_mixing(cfg):
         options = cfg.INPUT
         first = MixedDataset(

@@ -23,9 +23,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> FastCOC
         output_dir: where the evaluator writes its results.
     """
     return _evaluator_class(dataset_name)(
-        dataset_name,
-        output_dir,
-        max_dets_per_image=max(100, cfg.TEST.DETECTIONS_PER_IMAGE),
+        dataset_name, output_dir, max_dets_per_image=max(100, cfg.TEST.DETECTIONS_PER_IMAGE)
     )
 
 

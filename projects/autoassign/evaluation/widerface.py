@@ -134,9 +134,7 @@ def _subsets_dir(dataset_name: str) -> Path | None:
     return Path(folder) if folder and Path(folder).is_dir() else None
 
 
-def read_subsets(
-    folder: Path,
-) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
+def read_subsets(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
     """Read the ground truth of WIDER FACE's eval_tools.
 
     Returns:

@@ -1,6 +1,6 @@
 """Conversion of other tools' checkpoints."""
 
 from .convert import convert_checkpoint, to_mmdetection
-from .families import STYLES, find_family
+from .families import find_family
 
-__all__ = ["STYLES", "convert_checkpoint", "find_family", "to_mmdetection"]
+__all__ = ["convert_checkpoint", "find_family", "to_mmdetection"]

@@ -13,11 +13,7 @@ _MAX_LENGTH = 60
 
 
 class Faults:
-    """Faults of one file or folder, collected for a single message.
-
-    Attributes:
-        source: the file or folder.
-    """
+    """Faults of one file or folder, collected for a single message."""
 
     def __init__(self, source: Path) -> None:
         self.source = source
