@@ -50,7 +50,8 @@ def swin() -> nn.Module:
 
 def load(bottom_up: nn.Module, weights: dict[str, Tensor], folder: Path) -> nn.Module:
     torch.save(weights, folder / "weights.pth")
-    PointCheckpointer(Detector(bottom_up)).load(str(folder / "weights.pth"))
+    rest = PointCheckpointer(Detector(bottom_up)).load(str(folder / "weights.pth"))
+    assert "model" not in rest
     return bottom_up.eval()
 
 

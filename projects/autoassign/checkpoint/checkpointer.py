@@ -106,7 +106,7 @@ class PointCheckpointer(DetectionCheckpointer):
         in_model, in_file = self.model.state_dict(), list(checkpoint["model"])
         converted = convert_backbone_weights(checkpoint["model"], in_model)
         if converted is not None:
-            checkpoint = {**checkpoint, "model": converted, "matching_heuristics": False}
+            checkpoint |= {"model": converted, "matching_heuristics": False}
         incompatible = super()._load_model(checkpoint)
         try:
             check_fit(self.model, incompatible, self.strictness)

@@ -13,9 +13,6 @@ from ..config import first_of
 
 __all__ = ["Strictness", "check_fit"]
 
-# Tensors that are named in a message about many.
-_MAX_NAMES = 3
-
 
 @dataclass(frozen=True)
 class _Rules:
@@ -70,12 +67,12 @@ def check_fit(model: nn.Module, incompatible: Any, strictness: Strictness) -> No
     if not wrong and set(missing).issuperset(name for name, _ in model.named_parameters()):
         raise ValueError(
             "the weights have no tensor of this config's model; they begin with "
-            f"{first_of(unknown, _MAX_NAMES)}"
+            f"{first_of(unknown)}"
         )
     if wrong and rules.other_shapes:
         shapes = ", ".join(
             f"{name} {tuple(in_file)} in the file and {tuple(in_model)} in the model"
-            for name, in_file, in_model in wrong[:_MAX_NAMES]
+            for name, in_file, in_model in wrong[:3]
         )
         advice = (
             "; MODEL.WEIGHTS_SKIP_MISMATCHED True trains such tensors from their initial values"
@@ -91,7 +88,7 @@ def check_fit(model: nn.Module, incompatible: Any, strictness: Strictness) -> No
     foreign = [name for name in unknown if name.startswith(rules.unknown)]
     if foreign:
         raise ValueError(
-            f"the weights have {first_of(foreign, _MAX_NAMES)}, which the model of this config "
+            f"the weights have {first_of(foreign)}, which the model of this config "
             "does not have: were they trained with another config, such as another label "
             "assignment or objectness?"
         )
@@ -106,6 +103,6 @@ def _check_missing(lacking: Sequence[str], missing: Sequence[str], model: nn.Mod
             "the weights have no head: a trained detector is needed, not a backbone alone"
         )
     raise ValueError(
-        f"the weights lack {first_of(lacking, _MAX_NAMES)}, which the model of this config has: "
+        f"the weights lack {first_of(lacking)}, which the model of this config has: "
         "were they trained with another config, such as another label assignment or backbone?"
     )

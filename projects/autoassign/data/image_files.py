@@ -39,8 +39,6 @@ READ_ERRORS = (
     zlib.error,
     Image.DecompressionBombError,
 )
-# Files named in a message about many.
-_MAX_NAMES = 3
 _ORIENTATION = 274  # EXIF tag; from 5 on, height and width are exchanged
 _MISSING = "does not exist"
 _CHUNK_SIZE = 256
@@ -129,7 +127,7 @@ def _report_unusable(
 ) -> None:
     """Warn about the images left out, or raise where they must not be."""
     total = len(table)
-    listing = first_of([f"{table.path(index)} {problems[index]}" for index in bad], _MAX_NAMES)
+    listing = first_of([f"{table.path(index)} {problems[index]}" for index in bad])
     if skip_unreadable and len(bad) == total:
         raise ValueError(f"{name}: none of its {total} images can be used: {listing}")
     if skip_unreadable:
@@ -140,7 +138,7 @@ def _report_unusable(
     advice = "" if len(bad) == total else " DATASETS.CUSTOM.SKIP_UNREADABLE True leaves them out."
     missing = [index for index in bad if problems[index] == _MISSING]
     if missing:
-        files = first_of([table.path(index) for index in missing], _MAX_NAMES)
+        files = first_of([table.path(index) for index in missing])
         raise FileNotFoundError(
             f"{name}: {len(missing)} of {total} images do not exist: {files}.{advice}"
         )

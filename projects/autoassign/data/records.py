@@ -116,7 +116,7 @@ def _find_record(records: Sequence[dict[str, Any]], text: str) -> dict[str, Any]
         found = [
             number
             for number, path in enumerate(candidates)
-            if last_parts and path.parts[-len(last_parts) :] == last_parts
+            if path.parts[-len(last_parts) :] == last_parts
         ]
         if len(found) == 1:
             return records[found[0]]

@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 # Images of two splits up to which look-alikes are searched before training: some seconds.
 _MAX_COMPARED = 1000
-_MAX_NAMES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,14 +207,13 @@ def _warn_of_shared_images(train: list[_Prepared], test: list[_Prepared]) -> Non
         shared, rest = shared_images(files, others)
         if shared:
             logger.warning(
-                f"{len(shared)} images are in both {one.name} and {other.name}: "
-                f"{first_of(shared, _MAX_NAMES)}"
+                f"{len(shared)} images are in both {one.name} and {other.name}: {first_of(shared)}"
             )
         if len(files) + len(rest) > _MAX_COMPARED:
             continue
         pairs = near_duplicates(files, rest)
         if pairs:
-            listing = first_of([f"{a} and {b}" for a, b in pairs], _MAX_NAMES)
+            listing = first_of([f"{a} and {b}" for a, b in pairs])
             logger.warning(
                 f"{len({b for _, b in pairs})} images of {other.name} look like images of "
                 f"{one.name}: {listing}"

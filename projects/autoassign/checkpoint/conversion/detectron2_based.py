@@ -11,16 +11,20 @@ from .naming import Naming, Pairs, scale_pairs
 __all__ = ["ADELAIDET_FCOS", "CVPODS_AUTOASSIGN", "DETECTRON2_FCOS"]
 
 _BACKBONE: Pairs = (("backbone.", "backbone."),)
+# As detectron2's RetinaNet has it, which cvpods' AutoAssign and detectron2's FCOS follow.
+_HEAD: Pairs = (
+    ("head.cls_subnet.", "head.cls_tower."),
+    ("head.bbox_subnet.", "head.box_tower."),
+    ("head.cls_score.", "head.cls_score."),
+    ("head.bbox_pred.", "head.box_pred."),
+)
 # Older versions save what follows from the config.
 _DROPPED = ("pixel_mean", "pixel_std", "anchor_generator.", "shift_generator.")
 
 CVPODS_AUTOASSIGN = Naming(
     prefixes=(
         *_BACKBONE,
-        ("head.cls_subnet.", "head.cls_tower."),
-        ("head.bbox_subnet.", "head.box_tower."),
-        ("head.cls_score.", "head.cls_score."),
-        ("head.bbox_pred.", "head.box_pred."),
+        *_HEAD,
         ("head.obj_score.", "head.obj_score."),
         *scale_pairs("head.scales."),
         ("mu", "label_assignment.mu"),
@@ -44,10 +48,7 @@ ADELAIDET_FCOS = Naming(
 DETECTRON2_FCOS = Naming(
     prefixes=(
         *_BACKBONE,
-        ("head.cls_subnet.", "head.cls_tower."),
-        ("head.bbox_subnet.", "head.box_tower."),
-        ("head.cls_score.", "head.cls_score."),
-        ("head.bbox_pred.", "head.box_pred."),
+        *_HEAD,
         ("head.ctrness.", "head.ctr_score."),
     ),
     dropped=_DROPPED,

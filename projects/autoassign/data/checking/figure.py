@@ -28,20 +28,18 @@ def draw_statistics(statistics: Mapping[str, Statistics], scale: InputScale, pat
     """
     figure = Figure(figsize=(14, 8.5), layout="constrained")
     panels = figure.subplot_mosaic(
-        [["classes", "sizes", "aspects"], ["classes", "crowds", "images"]],
+        [["classes", "sizes", "aspects"], ["classes", "objects_per_image", "image_sides"]],
         width_ratios=[1, 1.2, 1.2],
     )
     _draw_classes(panels["classes"], statistics)
-    _draw_histograms(panels["sizes"], {n: x.sizes for n, x in statistics.items()}, scale.strides)
-    _draw_histograms(panels["aspects"], {n: x.aspects for n, x in statistics.items()})
-    _draw_histograms(panels["crowds"], {n: x.objects_per_image for n, x in statistics.items()})
-    _draw_histograms(panels["images"], {n: x.image_sides for n, x in statistics.items()})
     for key, title, label in (
         ("sizes", f"objects, short side {scale.short_side:g} px; dotted: strides", "√area (px)"),
         ("aspects", "shape of objects", "width / height"),
-        ("crowds", "objects in an image", "objects"),
-        ("images", "images as they are", "longer side (px)"),
+        ("objects_per_image", "objects in an image", "objects"),
+        ("image_sides", "images as they are", "longer side (px)"),
     ):
+        histograms = {name: getattr(each, key) for name, each in statistics.items()}
+        _draw_histograms(panels[key], histograms, scale.strides if key == "sizes" else ())
         panels[key].set_title(title, fontsize=11)
         panels[key].set(xlabel=label, ylabel="share")
     for stride in scale.strides:

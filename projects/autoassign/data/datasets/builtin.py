@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 # More missing images than this are not a known flaw of a dataset, but an incomplete download.
 _MAX_MISSING = 0.01
-_MAX_NAMES = 3
 
 
 def find_file(
@@ -54,7 +53,7 @@ def leave_out_missing_images(table: BoxTable, name: str) -> BoxTable:
     if exists.all():
         return table
     missing = [table.path(index) for index in np.flatnonzero(~exists)]
-    files = first_of(missing, _MAX_NAMES)
+    files = first_of(missing)
     message = f"{len(missing)} of its {len(table)} images do not exist: {files}"
     if len(missing) > _MAX_MISSING * len(table):
         raise FileNotFoundError(f"{name}: {message}")

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from ..catalog import LoadedTable, register_table
-from ..formats.faults import Faults, describe
+from ..formats.faults import Faults, describe, read_lines
 from ..image_files import check_images
 from ..table import BoxTable, TableBuilder
 from .builtin import clean_and_report, find_file, leave_out_missing_images, set_metadata
@@ -62,10 +62,7 @@ def read_widerface_text(path: Path, image_root: Path) -> BoxTable:
         OSError: the file cannot be read.
         ValueError: a line is wrong; file and line are named.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8: {error}") from error
+    lines = read_lines(path)
     builder = TableBuilder(ATTRIBUTES)
     position = 0
     while position < len(lines):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Entry", "Faults", "NotReadableError", "Repairs", "describe"]
+__all__ = ["Entry", "Faults", "NotReadableError", "Repairs", "describe", "read_lines"]
 
 _MAX_LENGTH = 60
 
@@ -114,3 +114,16 @@ def describe(value: object) -> str:
     """A value for a message, shortened."""
     text = repr(value)
     return text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 3] + "..."
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not text in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8: {error}") from error

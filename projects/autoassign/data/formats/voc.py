@@ -7,7 +7,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from ..table import BoxTable, TableBuilder
-from .faults import Faults
+from .faults import Faults, read_lines
 from .image_index import ImageIndex, has_file, list_files
 from .options import dataset_name, dataset_root, split_list, usual_splits
 from .split import Split
@@ -107,11 +107,7 @@ def read_voc_list(path: Path) -> list[str]:
         OSError: the file cannot be read.
         ValueError: it is not text in UTF-8.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8: {error}") from error
-    ids = [line.strip() for line in lines]
+    ids = [line.strip() for line in read_lines(path)]
     # "000012 -1" in the lists of single classes; an id itself may have a space.
     return [_without_label(each) for each in ids if each]
 

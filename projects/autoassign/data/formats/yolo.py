@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
-from .faults import Faults, Repairs, describe
+from .faults import Faults, Repairs, describe, read_lines
 from .image_index import has_file, is_image, list_files
 from .options import TEST_NAMES, dataset_name, split_list, usual_splits
 from .split import Split
@@ -122,7 +122,7 @@ class _Dataset:
         if self.yaml_file is None:
             for folder in (self.folder, self.folder / "labels"):
                 if (folder / "classes.txt").is_file():
-                    return _read_lines(folder / "classes.txt") or None
+                    return _nonempty_lines(folder / "classes.txt") or None
             return None
         names = self.content["names"]
         if isinstance(names, dict):
@@ -168,16 +168,12 @@ def _images_of(source: Path) -> list[Path]:
     if source.is_dir():
         return [path for path in list_files(source) if is_image(path)]
     images = []
-    for line in _read_lines(source):
+    for line in _nonempty_lines(source):
         # Relative to the list's folder, or to the one above it.
         candidates = [source.parent / line, source.parent.parent / line]
         images.append(next((path for path in candidates if path.is_file()), candidates[0]))
     return images
 
 
-def _read_lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8: {error}") from error
-    return [line.strip() for line in lines if line.strip()]
+def _nonempty_lines(path: Path) -> list[str]:
+    return [line.strip() for line in read_lines(path) if line.strip()]
