@@ -30,7 +30,7 @@ def test_the_mask_is_that_of_the_pairs(rows, offset):
     box_tensor = torch.cat((corners[:, :2], corners[:, :2] + corners[:, 2:]), dim=1)
     image_index = torch.tensor([image for _, image in rows], dtype=torch.long)
     expected = torch.zeros(3 * grid.num_locations, dtype=torch.bool)
-    pairs = inside_pairs(box_tensor, image_index, grid, fallback="none")
+    pairs = inside_pairs(box_tensor, image_index, grid, fallback=False)
     expected[pairs.batch_locations] = True
     actual = inside_mask(box_tensor, image_index, grid, 3)
     assert torch.equal(actual, expected.view(3, -1))

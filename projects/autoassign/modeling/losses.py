@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 __all__ = [
+    "FOCAL_ALPHA",
     "background_cost",
     "bce_loss",
     "class_logits_at",
@@ -33,6 +34,8 @@ __all__ = [
 # Logits processed at a time: few enough for a CPU's cache, enough to fill a GPU.
 _CHUNK_SIZE_CPU = 2**17
 _CHUNK_SIZE_GPU = 2**24
+# Weight of the positives in the focal loss; the negatives have 1 - α.
+FOCAL_ALPHA = 0.25
 # Least IoU of the logarithmic IoU loss.
 _MIN_IOU = 1e-6
 
@@ -62,18 +65,16 @@ def focal_loss(
     obj_logits: Tensor | None,
     index: Tensor,
     *,
-    alpha: float = 0.25,
     ignore: Tensor | None = None,
 ) -> Tensor:
     """Sum of α_t · (1 - p_t)² · -log p_t over all locations and classes.
 
-    Source: focal loss (arXiv 1708.02002, Eq. 5) with γ = 2.
+    Source: focal loss (arXiv 1708.02002, Eq. 5) with α = 0.25 and γ = 2.
 
     Args:
         cls_logits: (N, R, K) class logits, the classes before the locations in memory.
         obj_logits: (N, R) objectness logits, or None.
         index: (P,) offsets of the positives, none twice.
-        alpha: weight of the positives; the negatives have 1 - α.
         ignore: (Q,) offsets of entries that are neither positive nor negative.
 
     Returns:
@@ -82,17 +83,14 @@ def focal_loss(
     logits = _logits_at(cls_logits, obj_logits, index)
     positive = (1 - logits.sigmoid()).square() * F.softplus(-logits)
     negative = negative_focal_loss(cls_logits, obj_logits, _all_but(cls_logits, index, ignore))
-    return alpha * positive.sum() + (1 - alpha) * negative
+    return FOCAL_ALPHA * positive.sum() + (1 - FOCAL_ALPHA) * negative
 
 
-def focal_terms(logits: Tensor, *, alpha: float = 0.25) -> tuple[Tensor, Tensor]:
-    """The focal loss of every logit, as that of a positive and as that of a negative.
-
-    Source and arguments: :func:`focal_loss`.
-    """
+def focal_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The :func:`focal_loss` of every logit, as that of a positive and as that of a negative."""
     probability = logits.sigmoid()
-    positive = alpha * (1 - probability).square() * F.softplus(-logits)
-    return positive, (1 - alpha) * probability.square() * F.softplus(logits)
+    positive = FOCAL_ALPHA * (1 - probability).square() * F.softplus(-logits)
+    return positive, (1 - FOCAL_ALPHA) * probability.square() * F.softplus(logits)
 
 
 def quality_focal_loss(

@@ -20,7 +20,6 @@ __all__ = [
     "nearest_pairs",
 ]
 
-_FALLBACKS = ("none", "finest", "each_level")
 # Pairs of cross_pairs in one part, at most, unless one object has more.
 _PAIRS_AT_ONCE = 2**19
 
@@ -83,9 +82,7 @@ class Pairs:
         )
 
 
-def inside_pairs(
-    boxes: Tensor, image_index: Tensor, grid: Grid, *, fallback: str = "finest"
-) -> Pairs:
+def inside_pairs(boxes: Tensor, image_index: Tensor, grid: Grid, *, fallback: bool = True) -> Pairs:
     """All pairs of an object and a location strictly inside its box.
 
     On a regular grid the locations inside a box are a rectangle of indices per level, so the
@@ -97,9 +94,8 @@ def inside_pairs(
             (:attr:`GroundTruth.host_boxes`).
         image_index: (M,) image of each object, on the device of the grid.
         grid: the locations of an image.
-        fallback: what an object without any location inside is paired with: "none", the location
-            of the "finest" level nearest to the center of its box, or the nearest location of
-            "each_level".
+        fallback: whether an object without any location inside is paired with the location of the
+            finest level nearest to the center of its box.
     """
     ((_, pairs),) = inside_pair_chunks(boxes, image_index, grid, fallback=fallback)
     return pairs
@@ -111,7 +107,7 @@ def inside_pair_chunks(
     image_index: Tensor,
     grid: Grid,
     *,
-    fallback: str = "finest",
+    fallback: bool = True,
     max_pairs: float = float("inf"),
 ) -> list[tuple[slice, Pairs]]:
     """The pairs of :func:`inside_pairs`, some consecutive objects at a time.
@@ -129,8 +125,6 @@ def inside_pair_chunks(
     Returns:
         The objects of each chunk and their pairs; at least one chunk.
     """
-    if fallback not in _FALLBACKS:
-        raise ValueError(f"fallback is {fallback!r}; it must be one of: {', '.join(_FALLBACKS)}")
     rectangles, is_fallback, num_rows, num_pairs = _rectangles(boxes, grid, fallback)
     corner, columns, rows = rectangles.to(grid.device, non_blocking=True)
     is_fallback = is_fallback.to(grid.device, non_blocking=True)
@@ -241,7 +235,7 @@ def _slices(sizes: list[int], most: float) -> list[slice]:
 
 
 def _rectangles(
-    boxes: Tensor, grid: Grid, fallback: str
+    boxes: Tensor, grid: Grid, fallback: bool
 ) -> tuple[Tensor, Tensor, list[int], list[int]]:
     """The rectangle of cells that each object is paired with on each level.
 
@@ -257,14 +251,11 @@ def _rectangles(
     if boxes.dim() == 2:
         boxes = boxes[:, None]
     first, count = _index_ranges(boxes, grid)  # (M, L, 2), columns and rows
-    is_fallback = count.prod(dim=-1).sum(dim=1) == 0
-    if fallback == "none":
-        is_fallback = torch.zeros_like(is_fallback)
-    else:
-        levels = slice(0, 1) if fallback == "finest" else slice(None)
-        nearest = _nearest_index(boxes, grid)[:, levels]
-        first[:, levels] = torch.where(is_fallback[:, None, None], nearest, first[:, levels])
-        count[:, levels] = count[:, levels].masked_fill(is_fallback[:, None, None], 1)
+    is_fallback = (count.prod(dim=-1).sum(dim=1) == 0) & fallback
+    if fallback:
+        nearest = _nearest_on_finest(boxes[:, 0], grid)
+        first[:, 0] = torch.where(is_fallback[:, None], nearest, first[:, 0])
+        count[:, 0].masked_fill_(is_fallback[:, None], 1)
 
     columns, rows = count.unbind(dim=-1)  # (M, L)
     rows = rows * (columns > 0)
@@ -316,13 +307,12 @@ def _index_ranges(boxes: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     return torch.minimum(first, sizes).long(), count.long()
 
 
-def _nearest_index(boxes: Tensor, grid: Grid) -> Tensor:
-    """(M, L, 2) column and row of the location of each level nearest to the box center."""
-    centers = (boxes[..., :2] + boxes[..., 2:]) / 2
-    strides = boxes.new_tensor(grid.strides)[:, None]
-    sizes = boxes.new_tensor([(width, height) for height, width in grid.sizes])
-    nearest = (centers / strides - grid.offset).round().clamp(min=0)
-    return torch.minimum(nearest, sizes - 1).long()
+def _nearest_on_finest(boxes: Tensor, grid: Grid) -> Tensor:
+    """(M, 2) column and row of the location of the finest level nearest to each box center."""
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    height, width = grid.sizes[0]
+    nearest = (centers / grid.strides[0] - grid.offset).round().clamp(min=0)
+    return torch.minimum(nearest, boxes.new_tensor((width - 1, height - 1))).long()
 
 
 def _nearest_on_level(centers: Tensor, size: tuple[int, int], k: int) -> Tensor:

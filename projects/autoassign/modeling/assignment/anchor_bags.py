@@ -55,7 +55,7 @@ def anchors_above(grid: Grid, gt: GroundTruth, bound: Tensor) -> tuple[Pairs, Te
         P pairs, and (P,) IoUs of the anchors with the objects.
     """
     boxes = _rectangles_above(gt.host_boxes, grid, bound)
-    pairs = inside_pairs(boxes, gt.image_index, grid, fallback="none")
+    pairs = inside_pairs(boxes, gt.image_index, grid, fallback=False)
     iou = paired_iou(pair_anchors(pairs, grid, gt), gt.boxes.index_select(0, pairs.objects))
     return pairs, iou
 

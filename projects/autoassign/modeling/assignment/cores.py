@@ -38,7 +38,7 @@ def core_pairs(grid: Grid, gt: GroundTruth, scale: float) -> tuple[Pairs, Tensor
         P pairs, and (P,) shares of the cells inside the cores, above 0.01.
     """
     cells = _cells(gt.host_boxes, grid, scale)
-    pairs = inside_pairs(cells, gt.image_index, grid, fallback="none")
+    pairs = inside_pairs(cells, gt.image_index, grid, fallback=False)
 
     strides = grid.location_strides.index_select(0, pairs.locations)[:, None]
     locations = grid.locations.index_select(0, pairs.locations)

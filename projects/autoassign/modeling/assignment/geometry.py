@@ -143,7 +143,7 @@ def candidate_pairs(
         size_ranges: least and greatest of a candidate's max(l, t, r, b) at each level, in pixels.
     """
     boxes = _candidate_boxes(gt.host_boxes, grid, center_radius, size_ranges)
-    return inside_pairs(boxes, gt.image_index, grid, fallback="none")
+    return inside_pairs(boxes, gt.image_index, grid, fallback=False)
 
 
 def _candidate_boxes(

@@ -189,7 +189,7 @@ def center_regions(grid: Grid, gt: GroundTruth) -> tuple[Tensor, Tensor]:
 def matched_shapes(grid: Grid, gt: GroundTruth) -> Pairs:
     """The object whose shape each location learns, no two at one location."""
     fitting = inside_pairs(
-        _fitting_boxes(gt.host_boxes, grid), gt.image_index, grid, fallback="none"
+        _fitting_boxes(gt.host_boxes, grid), gt.image_index, grid, fallback=False
     )
     # Overlap falls with the distance to the object's center in x and in y: the location with the
     # greatest IoU is the nearest one of some level.

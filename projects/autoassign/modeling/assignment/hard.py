@@ -33,21 +33,10 @@ __all__ = ["BOX_LOSSES", "CENTERNESS", "CLASS_LOSSES", "Assignment", "HardAssign
 CENTERNESS = ExtraOutput("ctr")
 
 
-def _focal_loss(
-    cls_logits: Tensor,
-    obj_logits: Tensor | None,
-    index: Tensor,
-    targets: Tensor,
-    *,
-    ignore: Tensor | None,
-) -> Tensor:
-    """The focal loss, whose targets are all 1."""
-    return focal_loss(cls_logits, obj_logits, index, ignore=ignore)
-
-
 # Sums over all locations and classes.
 CLASS_LOSSES: dict[str, Callable[..., Tensor]] = {
-    "focal": _focal_loss,
+    # Its targets are all 1.
+    "focal": lambda cls, obj, index, _, ignore: focal_loss(cls, obj, index, ignore=ignore),
     "quality_focal": quality_focal_loss,
     "bce": bce_loss,
 }
@@ -70,7 +59,6 @@ class Assignment:
         winners: (Q,) ascending indices of the pairs that are learned, no two at one location.
         labels: (Q,) in (0, 1], how much each location learns its object; None for 1.
         class_targets: (Q,) targets of the class loss; None for ``labels``.
-        box_weights: (Q,) weights of the box loss; None for ``labels``.
         ignore: offsets of class logits without a loss, see
             :meth:`~autoassign.modeling.predictions.Predictions.logit_index`; or None.
         maps: (P,) values that led to the assignment, by name, for pictures.
@@ -81,7 +69,6 @@ class Assignment:
     winners: Tensor
     labels: Tensor | None = None
     class_targets: Tensor | None = None
-    box_weights: Tensor | None = None
     ignore: Tensor | None = None
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     statistics: Mapping[str, Tensor] = field(default_factory=dict)
@@ -201,8 +188,7 @@ class HardAssignment(LabelAssignment):
         if self.learns_centerness:
             positives = assignment.pairs.select(assignment.winners)
             return assignment, targets, centerness(pair_ltrb(positives, grid, gt))
-        weights = labels if assignment.box_weights is None else assignment.box_weights
-        return assignment, targets, weights
+        return assignment, targets, labels
 
     @torch.no_grad()
     def _statistics(

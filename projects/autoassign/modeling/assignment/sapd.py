@@ -13,7 +13,7 @@ from torch import Tensor
 from ...config import LABEL_ASSIGNMENT_REGISTRY, Rule, at_least, between, inside
 from ..grid import Grid
 from ..ground_truth import GroundTruth
-from ..losses import focal_terms, iou_log_loss, negative_focal_loss
+from ..losses import FOCAL_ALPHA, focal_terms, iou_log_loss, negative_focal_loss
 from ..pairs import Pairs
 from ..predictions import Predictions
 from .cores import core_pairs, level_losses, location_losses, with_least_distances
@@ -23,8 +23,6 @@ from .level_selection import LevelSelection
 from .workers import mean_over_workers
 
 __all__ = ["SAPD"]
-
-_FOCAL_ALPHA = 0.25
 
 
 @dataclass(frozen=True)
@@ -274,4 +272,4 @@ def _weighted_focal_loss(
     positive, negative = focal_terms(predictions.location_logits(positives.batch_locations))
     is_class = F.one_hot(gt.classes[positives.objects], predictions.num_classes).bool()
     terms = torch.where(is_class, positive, negative)
-    return (1 - _FOCAL_ALPHA) * background + (weights * terms.sum(dim=1)).sum()
+    return (1 - FOCAL_ALPHA) * background + (weights * terms.sum(dim=1)).sum()

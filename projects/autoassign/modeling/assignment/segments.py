@@ -73,18 +73,13 @@ def segment_argmax(values: Tensor, segments: Tensor, num_segments: int) -> Tenso
 
 
 @torch.no_grad()
-def segment_rank(
-    values: Tensor, segments: Tensor, num_segments: int, *, ties: Tensor | None = None
-) -> Tensor:
+def segment_rank(values: Tensor, segments: Tensor, num_segments: int, *, ties: Tensor) -> Tensor:
     """(P,) rank of each value within its segment: 0 for the greatest.
 
     Of equal values the one of the least ``ties`` comes first, and of those the first.
     """
-    if ties is None:
-        order = values.argsort(descending=True, stable=True)
-    else:
-        order = ties.argsort(stable=True)
-        order = order[values.index_select(0, order).argsort(descending=True, stable=True)]
+    order = ties.argsort(stable=True)
+    order = order[values.index_select(0, order).argsort(descending=True, stable=True)]
     order = order[segments.index_select(0, order).argsort(stable=True)]
     counts = torch.zeros(num_segments, dtype=torch.long, device=values.device)
     counts.index_add_(0, segments, torch.ones_like(segments))
