@@ -68,9 +68,8 @@ class NearestLocations(HardAssignment):
         upper = half_side.new_tensor([high for _, high in level_ranges(grid.strides)])
         level = torch.searchsorted(upper, half_side).clamp(max=len(upper) - 1)
         on_level = pair_levels(pairs, grid) == level.index_select(0, pairs.objects)
-        values = (-distance).masked_fill(~on_level, -torch.inf)
         return Assignment(
             pairs=pairs,
-            winners=select_winners(values, pairs, len(gt.counts) * grid.num_locations),
+            winners=select_winners(-distance, pairs, grid, gt, where=on_level),
             maps={"distance in strides": distance},
         )

@@ -78,6 +78,11 @@ class GroundTruth:
         return index - self.first_object[self.image_index]
 
     @cached_property
+    def centers(self) -> Tensor:
+        """(M, 2) x and y of the center of each box in pixels."""
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+
+    @cached_property
     def areas(self) -> Tensor:
         """(M,) area of each box in pixels²."""
         return (self.boxes[:, 2:] - self.boxes[:, :2]).prod(dim=1)

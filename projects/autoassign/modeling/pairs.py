@@ -73,7 +73,9 @@ class Pairs:
         return len(self.objects)
 
     def select(self, index: Tensor) -> Pairs:
-        """The pairs at (Q,) indices, in the order of these."""
+        """The pairs at (Q,) indices, in the order of these; or those of a (P,) mask."""
+        if index.dtype == torch.bool:
+            index = index.nonzero().squeeze(1)
         return Pairs(
             objects=self.objects.index_select(0, index),
             locations=self.locations.index_select(0, index),

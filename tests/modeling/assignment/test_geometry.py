@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from narrow_model import narrow_cfg
 
-from autoassign.modeling import Pairs, build_label_assignment
+from autoassign.modeling import Grid, GroundTruth, Pairs, build_label_assignment
 from autoassign.modeling.assignment import centerness, level_ranges, select_winners
 
 
@@ -20,6 +20,12 @@ def pairs_of(objects: list[int], locations: list[int]) -> Pairs:
         batch_locations=where,
         is_fallback=torch.zeros(10, dtype=torch.bool),
     )
+
+
+def winners_of(values: torch.Tensor, pairs: Pairs, **options) -> list[int]:
+    grid = Grid(strides=(8,), sizes=((2, 4),), device=torch.device("cpu"))
+    gt = GroundTruth(torch.zeros(10, 4), torch.zeros(10, dtype=torch.long), (10,))
+    return select_winners(values, pairs, grid, gt, **options).tolist()
 
 
 def test_level_ranges_are_fcos_s():
@@ -55,22 +61,24 @@ def test_a_radius_that_has_no_candidates_is_an_error(strategy, radius):
 
 def test_the_greatest_value_wins_a_location():
     pairs = pairs_of([0, 0, 1, 2], [5, 7, 5, 5])
-    winners = select_winners(torch.tensor([0.1, 0.2, 0.9, 0.3]), pairs, 8)
-    assert winners.tolist() == [1, 2]
+    values = torch.tensor([0.1, 0.2, 0.9, 0.3])
+    assert winners_of(values, pairs) == [1, 2]
+    allowed = torch.tensor([True, False, False, True])
+    assert winners_of(values, pairs, where=allowed) == [3]
 
 
 def test_of_equal_values_the_first_object_wins():
     values = torch.tensor([0.4, 0.5, 0.5])
-    assert select_winners(values, pairs_of([1, 2, 3], [4, 4, 4]), 5).tolist() == [1]
+    assert winners_of(values, pairs_of([1, 2, 3], [4, 4, 4])) == [1]
 
 
 def test_minus_infinity_never_wins():
     values = torch.tensor([-torch.inf, -torch.inf, -2.0])
-    assert select_winners(values, pairs_of([0, 1, 1], [0, 0, 3]), 5).tolist() == [2]
+    assert winners_of(values, pairs_of([0, 1, 1], [0, 0, 3])) == [2]
 
 
 def test_no_pairs_no_winners():
-    assert select_winners(torch.zeros(0), pairs_of([], []), 5).tolist() == []
+    assert winners_of(torch.zeros(0), pairs_of([], [])) == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4), st.integers(0, 3)), max_size=30))
@@ -81,12 +89,11 @@ def test_winners_are_those_of_a_loop(rows):
         if location not in expected or value > expected[location][0]:
             expected[location] = (value, obj)
     pairs = pairs_of([o for (o, _), _ in rows], [x for (_, x), _ in rows])
-    winners = select_winners(torch.tensor([float(v) for _, v in rows]), pairs, 5)
+    winners = winners_of(torch.tensor([float(v) for _, v in rows]), pairs)
     actual = {int(pairs.locations[i]): int(pairs.objects[i]) for i in winners}
     assert actual == {location: obj for location, (_, obj) in expected.items()}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_of_either_precision(dtype):
-    winners = select_winners(torch.tensor([1.0, 2.0], dtype=dtype), pairs_of([0, 1], [0, 0]), 1)
-    assert winners.tolist() == [1]
+    assert winners_of(torch.tensor([1.0, 2.0], dtype=dtype), pairs_of([0, 1], [0, 0])) == [1]

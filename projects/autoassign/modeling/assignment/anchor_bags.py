@@ -39,7 +39,7 @@ def anchor_bags(grid: Grid, gt: GroundTruth, size: int) -> Pairs:
     """
     pairs, iou = anchors_above(grid, gt, _least_iou(gt.host_boxes, grid, size))
     is_in_bag = segment_topk(iou, pairs.objects, size, ties=nearest_first(pairs, grid, gt))
-    return pairs.select(is_in_bag.nonzero().squeeze(1))
+    return pairs.select(is_in_bag)
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
@@ -72,9 +71,7 @@ class ATSS(HardAssignment):
         is_positive = (iou >= self._threshold(iou, pairs, gt)) & (
             pair_ltrb(pairs, grid, gt).amin(dim=1) > MIN_DISTANCE
         )
-        winners = select_winners(
-            iou.masked_fill(~is_positive, -torch.inf), pairs, len(gt.counts) * grid.num_locations
-        )
+        winners = select_winners(iou, pairs, grid, gt, where=is_positive)
         return Assignment(
             pairs=pairs,
             winners=winners,

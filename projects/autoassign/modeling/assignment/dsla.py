@@ -115,11 +115,7 @@ class DSLA(HardAssignment):
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
         pairs, center_score, scale_score = self.pair_scores(grid, gt)
         pair_labels = center_score * scale_score
-        winners = select_winners(
-            pair_labels.masked_fill(pair_labels <= 0, -torch.inf),
-            pairs,
-            len(gt.counts) * grid.num_locations,
-        )
+        winners = select_winners(pair_labels, pairs, grid, gt, where=pair_labels > 0)
         labels = pair_labels.index_select(0, winners)
         targets = labels
         if self.iou_coupling:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from detectron2.config import CfgNode, configurable
 
 from ...config import LABEL_ASSIGNMENT_REGISTRY, Rule, above
@@ -76,9 +75,9 @@ class FCOS(HardAssignment):
         is_candidate = (ltrb.amin(dim=1) > 0) & (size >= low) & (size <= high)
         if radius is not None:
             is_candidate &= center_distance(pairs, grid, gt) < radius
-        values = (-gt.areas).index_select(0, pairs.objects).masked_fill(~is_candidate, -torch.inf)
+        areas = gt.areas.index_select(0, pairs.objects)
         return Assignment(
             pairs=pairs,
-            winners=select_winners(values, pairs, len(gt.counts) * grid.num_locations),
+            winners=select_winners(-areas, pairs, grid, gt, where=is_candidate),
             maps={"candidate": is_candidate.to(ltrb)},
         )

@@ -80,16 +80,13 @@ class FSAF(HardAssignment):
         pairs, share = core_pairs(grid, gt, self.core_scale)
         is_inside = pair_ltrb(pairs, grid, gt).amin(dim=1) > 0
         areas = gt.areas.index_select(0, pairs.objects)
-        num_batch_locations = len(gt.counts) * grid.num_locations
-        smallest = select_winners(
-            -areas.masked_fill(~is_inside, torch.inf), pairs, num_batch_locations
-        )
+        smallest = select_winners(-areas, pairs, grid, gt, where=is_inside)
         is_smallest = torch.zeros_like(is_inside)
         is_smallest[smallest] = True
-        shadowed = pairs.select((~is_smallest).nonzero().squeeze(1))
+        shadowed = pairs.select(~is_smallest)
 
         classes = gt.classes.index_select(0, pairs.objects)
-        learned_class = torch.full((num_batch_locations,), -1, device=classes.device)
+        learned_class = classes.new_full((len(gt.counts) * grid.num_locations,), -1)
         learned_class[pairs.batch_locations[smallest]] = classes[smallest]
         is_alike = learned_class[pairs.batch_locations] == classes
         learns_neither = torch.zeros_like(learned_class, dtype=torch.bool)

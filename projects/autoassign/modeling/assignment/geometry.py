@@ -55,10 +55,8 @@ def pair_ltrb(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
 
 def pair_offsets(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Tensor:
     """(P, 2) x and y from the center of each pair's object to its location, in strides."""
-    centers = (gt.boxes[:, :2] + gt.boxes[:, 2:]) / 2
-    offsets = grid.locations.index_select(0, pairs.locations) - centers.index_select(
-        0, pairs.objects
-    )
+    locations = grid.locations.index_select(0, pairs.locations)
+    offsets = locations - gt.centers.index_select(0, pairs.objects)
     return offsets / grid.location_strides.index_select(0, pairs.locations)[:, None]
 
 
@@ -96,11 +94,8 @@ def nearest_first(pairs: Pairs, grid: Grid, gt: GroundTruth) -> Callable[[Tensor
 
     def squared_distance(index: Tensor) -> Tensor:
         chosen = pairs.select(index)
-        boxes = gt.boxes.index_select(0, chosen.objects)
-        offsets = (
-            grid.locations.index_select(0, chosen.locations) - (boxes[:, :2] + boxes[:, 2:]) / 2
-        )
-        return offsets.square().sum(dim=1)
+        locations = grid.locations.index_select(0, chosen.locations)
+        return (locations - gt.centers.index_select(0, chosen.objects)).square().sum(dim=1)
 
     return squared_distance
 
@@ -183,7 +178,9 @@ def centerness(ltrb: Tensor) -> Tensor:
     return (least / greatest).prod(dim=1).sqrt()
 
 
-def select_winners(values: Tensor, pairs: Pairs, num_batch_locations: int) -> Tensor:
+def select_winners(
+    values: Tensor, pairs: Pairs, grid: Grid, gt: GroundTruth, *, where: Tensor | None = None
+) -> Tensor:
     """Index of the pair that each location keeps: that of the greatest value.
 
     Of equal values the first object of the image (in the order of its annotations) wins.
@@ -191,13 +188,17 @@ def select_winners(values: Tensor, pairs: Pairs, num_batch_locations: int) -> Te
     Args:
         values: (P,) what is compared; pairs at -inf never win.
         pairs: the P pairs.
-        num_batch_locations: N · R.
+        grid: the locations of an image.
+        gt: the objects.
+        where: (P,) bool, which pairs may win; None for all.
 
     Returns:
         (Q,) indices into the pairs, ascending; no two share a location.
     """
+    if where is not None:
+        values = values.masked_fill(~where, -torch.inf)
     # Pairs are sorted by object, so the first of equal values is that of the first object.
-    best = segment_argmax(values, pairs.batch_locations, num_batch_locations)
+    best = segment_argmax(values, pairs.batch_locations, len(gt.counts) * grid.num_locations)
     is_winner = best.index_select(0, pairs.batch_locations) == torch.arange(
         len(values), device=values.device
     )

@@ -119,7 +119,7 @@ class GuidedAnchoring(MaxIoU):
         key = pairs.objects * grid.num_locations + pairs.locations
         is_first = torch.ones_like(key, dtype=torch.bool)
         is_first[1:] = key[1:] != key[:-1]
-        pairs = pairs.select(is_first.nonzero().squeeze(1))
+        pairs = pairs.select(is_first)
         boxes = anchors.flatten(0, 1).index_select(0, pairs.batch_locations)
         iou = paired_iou(boxes, gt.boxes.index_select(0, pairs.objects))
         return pairs, iou, pairs.locations == best.locations.index_select(0, pairs.objects)
@@ -198,10 +198,7 @@ def matched_shapes(grid: Grid, gt: GroundTruth) -> Pairs:
     iou = _sampled_iou(pairs, grid, gt)
     is_best = segment_topk(iou, pairs.objects, 1, ties=nearest_first(pairs, grid, gt))
     is_match = is_best | (iou >= _SAMPLED_MIN_IOU)
-    winners = select_winners(
-        iou.masked_fill(~is_match, -torch.inf), pairs, len(gt.counts) * grid.num_locations
-    )
-    return pairs.select(winners)
+    return pairs.select(select_winners(iou, pairs, grid, gt, where=is_match))
 
 
 def _fitting_boxes(gt_boxes: Tensor, grid: Grid) -> Tensor:

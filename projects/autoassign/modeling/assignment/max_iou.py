@@ -91,12 +91,8 @@ class MaxIoU(HardAssignment):
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
         low, high = self.iou_thresholds
         pairs, iou, is_best = self.candidates(predictions, grid, gt)
-        num_batch_locations = len(gt.counts) * grid.num_locations
-        is_positive = is_best | (iou >= high)
-        winners = select_winners(
-            iou.masked_fill(~is_positive, -torch.inf), pairs, num_batch_locations
-        )
-        greatest = segment_max(iou, pairs.batch_locations, num_batch_locations)
+        winners = select_winners(iou, pairs, grid, gt, where=is_best | (iou >= high))
+        greatest = segment_max(iou, pairs.batch_locations, len(gt.counts) * grid.num_locations)
         greatest[pairs.batch_locations[winners]] = 0
         return Assignment(
             pairs=pairs,

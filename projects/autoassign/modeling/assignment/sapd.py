@@ -219,18 +219,13 @@ class SAPD(LabelAssignment):
         weights = weights.to(losses).masked_fill(~(is_chosen & has_pairs), 0)
         level_weight = weights[pairs.objects, pair_levels(pairs, grid)]
         areas = gt.areas.index_select(0, pairs.objects)
-        winners = select_winners(
-            -areas.masked_fill(level_weight == 0, torch.inf),
-            pairs,
-            len(gt.counts) * grid.num_locations,
-        )
         return SoftAssignment(
             pairs=pairs,
             losses=losses,
             # geometry.centerness is the square root of what SAPD's power applies to.
             center_weight=centerness(ltrb) ** (2 * self.center_power),
             level_weight=level_weight,
-            winners=winners,
+            winners=select_winners(-areas, pairs, grid, gt, where=level_weight != 0),
             best_level=_best_level(means, has_pairs),
         )
 

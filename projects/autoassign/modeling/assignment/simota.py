@@ -142,8 +142,7 @@ class SimOTA(HardAssignment):
         outside_cost, outside_iou = costs.cost(outside)
         cost = torch.cat((cost, outside_cost))[order]
         iou = torch.cat((iou, outside_iou))[order]
-        values = -cost.masked_fill(~is_open[order], torch.inf)
-        winners = select_winners(values, pairs, len(num_takers))
+        winners = select_winners(-cost, pairs, grid, gt, where=is_open[order])
         return Assignment(
             pairs=pairs,
             winners=winners,

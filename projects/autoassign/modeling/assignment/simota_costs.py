@@ -99,7 +99,7 @@ class CandidateCosts:
     def inside_pairs(self) -> Pairs:
         """All pairs inside."""
         pairs = candidate_pairs(self.grid, self.gt, center_radius=self.center_radius)
-        return pairs.select(self._is_inside(pairs).nonzero().squeeze(1))
+        return pairs.select(self._is_inside(pairs))
 
     def outside_pairs(self, number: Tensor, inside: Pairs) -> Pairs:
         """The cheapest pairs outside of each object.
@@ -133,7 +133,7 @@ class CandidateCosts:
         is_cheap = self.cost(pairs)[0] < limit[pairs.objects]
         num_cheap = segment_sum(is_cheap.to(number), pairs.objects, len(number))
         is_complete = num_cheap >= number
-        parts = [pairs.select(is_complete[pairs.objects].nonzero().squeeze(1))]
+        parts = [pairs.select(is_complete[pairs.objects])]
         others = (~is_complete).nonzero().squeeze(1)
         for pairs in cross_pairs(others, self.is_candidate, self.gt.image_index, self.grid):
             parts.append(self._cheapest_outside(pairs, number))
@@ -163,11 +163,10 @@ class CandidateCosts:
 
     def _cheapest_outside(self, pairs: Pairs, number: Tensor) -> Pairs:
         """Of some pairs, object by object, the cheapest outside, so many of each object."""
-        pairs = pairs.select((~self._is_inside(pairs)).nonzero().squeeze(1))
+        pairs = pairs.select(~self._is_inside(pairs))
         cost, _ = self.cost(pairs)
         ties = nearest_first(pairs, self.grid, self.gt)
-        is_kept = segment_topk(-cost, pairs.objects, number, ties=ties)
-        return pairs.select(is_kept.nonzero().squeeze(1))
+        return pairs.select(segment_topk(-cost, pairs.objects, number, ties=ties))
 
     def _resolve(self, pairs: Pairs, inside: Pairs) -> Pairs:
         """Let the cheapest object of the image have each location that several pairs share.
@@ -183,7 +182,7 @@ class CandidateCosts:
         cheapest = objects.new_full((num_batch_locations,), -1)
         for part in cross_pairs(objects, mask, self.gt.image_index, self.grid):
             cost, _ = self.cost(part)
-            index = select_winners(-cost, part, num_batch_locations)
+            index = select_winners(-cost, part, self.grid, self.gt)
             index = index[cost[index] < least[part.batch_locations[index]]]
             locations = part.batch_locations[index]
             least[locations] = cost[index]
@@ -192,7 +191,7 @@ class CandidateCosts:
         chosen = Pairs.from_indices(
             cheapest[settled], settled % self.grid.num_locations, self.gt.image_index, self.grid
         )
-        kept = pairs.select((~is_contested[pairs.batch_locations]).nonzero().squeeze(1))
+        kept = pairs.select(~is_contested[pairs.batch_locations])
         return Pairs.merge((kept, chosen), self.grid)[0]
 
 

@@ -105,9 +105,7 @@ class TAL(HardAssignment):
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
         pairs, alignment, iou = self.aligned_pairs(predictions, grid, gt)
         is_inside = pair_ltrb(pairs, grid, gt).amin(dim=1) > MIN_DISTANCE
-        winners = select_winners(
-            iou.masked_fill(~is_inside, -torch.inf), pairs, len(gt.counts) * grid.num_locations
-        )
+        winners = select_winners(iou, pairs, grid, gt, where=is_inside)
         labels = _scaled_alignment(
             alignment[winners], iou[winners], pairs.objects[winners], len(gt.boxes)
         )
