@@ -7,7 +7,7 @@
 It works in every command that takes --import: visualize, report, compare, benchmark and the rest.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -41,24 +41,18 @@ class NearestLocations(HardAssignment):
 
     @configurable
     def __init__(self, *, topk: int = 5) -> None:
-        """
-        Args:
-            topk: k, locations of an object.
-        """
+        """See :meth:`default_options`."""
         super().__init__()
         self.topk = topk
 
     @classmethod
     def default_options(cls) -> CfgNode:
+        # k, the locations of an object.
         return CfgNode({"TOPK": 5})
 
     @classmethod
     def allowed_options(cls) -> dict[str, Rule]:
         return {"TOPK": at_least(1)}
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {"topk": cfg.MODEL.LABEL_ASSIGNMENT.NEARESTLOCATIONS.TOPK}
 
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
         pairs = nearest_pairs(gt.boxes, gt.image_index, grid, self.topk)

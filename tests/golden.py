@@ -188,7 +188,7 @@ def compute_dsla(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> 
         core_zone=options["core_zone"],
         iou_coupling=options["iou_coupling"],
         box_loss=options["box_loss"],
-        class_loss_weight=options["loss_cls_weight"],
+        cls_loss_weight=options["loss_cls_weight"],
     )
     predictions = inputs.predictions(ltrb_in_strides=options["normalize_by_stride"])
     losses, _ = assignment(predictions, inputs.grid, inputs.gt)

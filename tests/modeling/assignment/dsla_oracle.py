@@ -17,7 +17,7 @@ class Options:
     core_zone: bool = True
     iou_coupling: bool = True
     box_loss: str = "iou_log"
-    class_loss_weight: float = 2.0
+    cls_loss_weight: float = 2.0
 
 
 def label_of(
@@ -106,5 +106,5 @@ def oracle(
             )
     bce = -(targets * prob.log() + (1 - targets) * (1 - prob).log())
     quality = ((targets - prob) ** 2 * bce).sum()
-    loss_cls = options.class_loss_weight * quality / max(1.0, targets.sum().item())
+    loss_cls = options.cls_loss_weight * quality / max(1.0, targets.sum().item())
     return loss_cls, box_loss / max(1.0, label_sum), assigned

@@ -114,7 +114,7 @@ def test_scale_score_by_hand(size, scores):
 
 ALL_OPTIONS = [
     Options(),
-    Options(radius=1.5, box_loss="giou", class_loss_weight=1.0),
+    Options(radius=1.5, box_loss="giou", cls_loss_weight=1.0),
     Options(relaxation=None),
     Options(core_zone=False, relaxation=0.4),
     Options(iou_coupling=False),

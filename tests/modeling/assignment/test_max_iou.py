@@ -84,10 +84,10 @@ def test_thresholds_by_hand():
     box = [8.0 - 32, -32.0, 8.0 + 32, 32.0]
     gt = scene.ground_truth((box, 1))
     assert scene.assigned(MaxIoU(), (box, 1)) == [0, 0, 0]
-    strict = MaxIoU(iou_thresholds=(0.7, 0.8))
+    strict = MaxIoU(negative_threshold=0.7, positive_threshold=0.8)
     assert scene.assigned(strict, (box, 1)) == [-1, 0, -1]
     assert strict.assign(scene.predictions(), scene.grid, gt).ignore.tolist() == [0, 3, 2, 5]
-    stricter = MaxIoU(iou_thresholds=(0.8, 0.8))
+    stricter = MaxIoU(negative_threshold=0.8, positive_threshold=0.8)
     assert len(stricter.assign(scene.predictions(), scene.grid, gt).ignore) == 0
 
 

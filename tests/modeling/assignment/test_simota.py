@@ -223,7 +223,7 @@ def test_work_in_many_parts_gives_the_same(monkeypatch):
 @pytest.mark.parametrize("with_objectness", [False, True])
 def test_losses_are_those_of_the_explanation(with_objectness):
     case = make_case([CROWD, [], ORDINARY, TINY], with_objectness=with_objectness)
-    strategy = SimOTA(class_loss="quality_focal", class_loss_weight=1.5, box_loss_weight=3.0)
+    strategy = SimOTA(cls_loss="quality_focal", cls_loss_weight=1.5, box_loss_weight=3.0)
     actual = run(strategy, case)
     expected = explained_losses(strategy, case, class_weight=1.5, box_weight=3.0)
     for name, loss in expected.losses.items():
@@ -245,6 +245,6 @@ def test_options_of_the_config():
     options = "MODEL.LABEL_ASSIGNMENT.SIMOTA"
     changed = (f"{options}.CENTER_RADIUS", 1.5, f"{options}.CLS_LOSS", "bce")
     strategy = build_label_assignment(narrow_cfg(*name, *changed))
-    assert (strategy.center_radius, strategy.class_loss) == (1.5, "bce")
+    assert (strategy.center_radius, strategy.cls_loss) == (1.5, "bce")
     with pytest.raises(ValueError, match=r"SIMOTA\.CLS_LOSS is 'focal'; it must be one of: bce"):
         build_label_assignment(narrow_cfg(*name, f"{options}.CLS_LOSS", "focal"))

@@ -158,7 +158,7 @@ def test_work_in_many_parts_gives_the_same(monkeypatch):
 @pytest.mark.parametrize("with_objectness", [False, True])
 def test_losses_are_those_of_the_explanation(with_objectness):
     case = make_case([CROWD, [], ORDINARY, TINY], with_objectness=with_objectness)
-    strategy = TAL(class_loss_weight=1.5, box_loss_weight=3.0)
+    strategy = TAL(cls_loss_weight=1.5, box_loss_weight=3.0)
     actual = run(strategy, case)
     expected = explained_losses(strategy, case, class_weight=1.5, box_weight=3.0)
     for name, loss in expected.losses.items():

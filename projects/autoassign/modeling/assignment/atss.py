@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
@@ -38,11 +38,7 @@ class ATSS(HardAssignment):
 
     @configurable
     def __init__(self, *, topk: int = 9, box_loss_weight: float = 2.0) -> None:
-        """
-        Args:
-            topk: k, candidates of an object on each level.
-            box_loss_weight: factor of the GIoU loss.
-        """
+        """See :meth:`default_options`."""
         super().__init__()
         self.topk = topk
         self.box_loss_weight = box_loss_weight
@@ -59,11 +55,6 @@ class ATSS(HardAssignment):
     @classmethod
     def allowed_options(cls) -> dict[str, Rule]:
         return {"TOPK": at_least(1), "BOX_LOSS_WEIGHT": at_least(0)}
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        options = cfg.MODEL.LABEL_ASSIGNMENT.ATSS
-        return {"topk": options.TOPK, "box_loss_weight": options.BOX_LOSS_WEIGHT}
 
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
         pairs = nearest_pairs(gt.boxes, gt.image_index, grid, self.topk)

@@ -76,20 +76,7 @@ class AutoAssign(LabelAssignment):
         confidence_weighting: str = "joint",
         negative_weighting: bool = True,
     ) -> None:
-        """
-        Args:
-            num_classes: K.
-            location_weight: λ of the location confidence exp(-λ · GIoU loss).
-            pos_loss_weight: factor of the positive loss.
-            neg_loss_weight: factor of the negative loss.
-            center_loss_weight: factor of the center loss.
-            center_weighting: G: "none" (1), "fixed" (a Gaussian with μ = 0, σ = 1), or one that
-                is learned: "shared" by all classes or for each "category". There is a center
-                loss only where G is learned.
-            confidence_weighting: what C is made of: "none" (C = 1), the "classification" or the
-                "localization" confidence alone, or their "joint" product.
-            negative_weighting: False: w⁻ is 1 everywhere.
-        """
+        """See :meth:`default_options`."""
         super().__init__()
         self.location_weight = location_weight
         self.pos_loss_weight = pos_loss_weight
@@ -121,12 +108,13 @@ class AutoAssign(LabelAssignment):
         node.POS_LOSS_WEIGHT = 0.25
         node.NEG_LOSS_WEIGHT = 0.75
         node.CENTER_LOSS_WEIGHT = 0.75
-        # The center prior: "none", "fixed", or learned: "shared" by all classes, or per
-        # "category".
+        # The center prior G: "none" (1), "fixed" (a Gaussian with μ = 0, σ = 1), or learned:
+        # "shared" by all classes or for each "category". Only a learned G has a center loss.
         node.CENTER_WEIGHTING = "category"
-        # What the confidence weight is made of: "none", "classification", "localization", "joint".
+        # What the confidence weight C is made of: "none" (C = 1), the "classification" or the
+        # "localization" confidence alone, or their "joint" product.
         node.CONFIDENCE_WEIGHTING = "joint"
-        # False: every negative weight is 1.
+        # False: w⁻ is 1 everywhere.
         node.NEGATIVE_WEIGHTING = True
         return node
 
@@ -141,17 +129,7 @@ class AutoAssign(LabelAssignment):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        options = cfg.MODEL.LABEL_ASSIGNMENT.AUTOASSIGN
-        return {
-            "num_classes": cfg.MODEL.POINT_HEAD.NUM_CLASSES,
-            "location_weight": options.LOCATION_WEIGHT,
-            "pos_loss_weight": options.POS_LOSS_WEIGHT,
-            "neg_loss_weight": options.NEG_LOSS_WEIGHT,
-            "center_loss_weight": options.CENTER_LOSS_WEIGHT,
-            "center_weighting": options.CENTER_WEIGHTING,
-            "confidence_weighting": options.CONFIDENCE_WEIGHTING,
-            "negative_weighting": options.NEGATIVE_WEIGHTING,
-        }
+        return {**super().from_config(cfg), "num_classes": cfg.MODEL.POINT_HEAD.NUM_CLASSES}
 
     def losses(
         self, predictions: Predictions, grid: Grid, gt: GroundTruth

@@ -39,7 +39,7 @@ class DSLA(HardAssignment):
     """
 
     head_options: ClassVar = {"OBJECTNESS": "none", "PRIOR_PROB": 0.01}
-    class_loss = "quality_focal"
+    cls_loss = "quality_focal"
     # What the original adds to its denominators: seen in the ninth digit of the reference losses.
     eps = torch.finfo(torch.float32).eps
 
@@ -52,18 +52,11 @@ class DSLA(HardAssignment):
         core_zone: bool = True,
         iou_coupling: bool = True,
         box_loss: str = "iou_log",
-        class_loss_weight: float = 2.0,
+        cls_loss_weight: float = 2.0,
     ) -> None:
-        """
-        Args:
-            center_sampling_radius: candidates lie nearer than this to the object's center in x
-                and y, in strides; None: anywhere inside the box.
-            relaxation: share by which the size range of a level is widened with a ramp; None:
-                sizes outside the range score 0.
-            core_zone: center score 1 within half a stride of the object's center.
-            iou_coupling: multiply the class target by the IoU of the predicted box.
-            box_loss: "iou_log" (-log IoU) or "giou" (1 - GIoU).
-            class_loss_weight: factor of the class loss.
+        """See :meth:`default_options`.
+
+        A radius or a relaxation of None switches that part off.
         """
         super().__init__()
         self.center_sampling_radius = center_sampling_radius
@@ -71,7 +64,7 @@ class DSLA(HardAssignment):
         self.core_zone = core_zone
         self.iou_coupling = iou_coupling
         self.box_loss = box_loss
-        self.class_loss_weight = class_loss_weight
+        self.cls_loss_weight = cls_loss_weight
 
     @classmethod
     def default_options(cls) -> CfgNode:
@@ -109,7 +102,7 @@ class DSLA(HardAssignment):
             "core_zone": options.CORE_ZONE,
             "iou_coupling": options.IOU_COUPLING,
             "box_loss": options.BOX_LOSS,
-            "class_loss_weight": options.CLS_LOSS_WEIGHT,
+            "cls_loss_weight": options.CLS_LOSS_WEIGHT,
         }
 
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:

@@ -40,11 +40,7 @@ class FCOS(HardAssignment):
 
     @configurable
     def __init__(self, *, center_sampling_radius: float | None = 1.5) -> None:
-        """
-        Args:
-            center_sampling_radius: candidates lie nearer than this to the object's center in x
-                and y, in strides; None: anywhere inside the box.
-        """
+        """See :meth:`default_options`; a radius of None: anywhere inside the box."""
         super().__init__()
         self.center_sampling_radius = center_sampling_radius
 

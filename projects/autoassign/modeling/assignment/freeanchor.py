@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -76,13 +76,7 @@ class FreeAnchor(LabelAssignment):
         pos_loss_weight: float = 0.5,
         neg_loss_weight: float = 0.5,
     ) -> None:
-        """
-        Args:
-            bag_size: anchors in the bag of an object.
-            box_iou_threshold: IoU of a predicted box above which it is less of a negative.
-            pos_loss_weight: factor of the positive loss.
-            neg_loss_weight: factor of the negative loss.
-        """
+        """See :meth:`default_options`."""
         super().__init__()
         self.bag_size = bag_size
         self.box_iou_threshold = box_iou_threshold
@@ -107,16 +101,6 @@ class FreeAnchor(LabelAssignment):
             "BOX_IOU_THRESHOLD": inside(0, 1),
             "POS_LOSS_WEIGHT": at_least(0),
             "NEG_LOSS_WEIGHT": at_least(0),
-        }
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        options = cfg.MODEL.LABEL_ASSIGNMENT.FREEANCHOR
-        return {
-            "bag_size": options.BAG_SIZE,
-            "box_iou_threshold": options.BOX_IOU_THRESHOLD,
-            "pos_loss_weight": options.POS_LOSS_WEIGHT,
-            "neg_loss_weight": options.NEG_LOSS_WEIGHT,
         }
 
     def losses(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -42,10 +42,7 @@ class FSAF(HardAssignment):
 
     @configurable
     def __init__(self, *, core_scale: float = 0.2) -> None:
-        """
-        Args:
-            core_scale: side of the core as a share of the box's.
-        """
+        """See :meth:`default_options`."""
         super().__init__()
         self.core_scale = core_scale
 
@@ -59,10 +56,6 @@ class FSAF(HardAssignment):
     @classmethod
     def allowed_options(cls) -> dict[str, Rule]:
         return {"CORE_SCALE": inside(0, 1)}
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {"core_scale": cfg.MODEL.LABEL_ASSIGNMENT.FSAF.CORE_SCALE}
 
     def losses(
         self, predictions: Predictions, grid: Grid, gt: GroundTruth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -76,9 +76,11 @@ class GuidedAnchoring(MaxIoU):
     head_options: ClassVar = {"OBJECTNESS": "none", "PRIOR_PROB": 0.01}
 
     @configurable
-    def __init__(self, *, iou_thresholds: tuple[float, float] = (0.5, 0.5)) -> None:
+    def __init__(self, *, negative_threshold: float = 0.5, positive_threshold: float = 0.5) -> None:
         """See :class:`MaxIoU`."""
-        super().__init__(iou_thresholds=iou_thresholds)
+        super().__init__(
+            negative_threshold=negative_threshold, positive_threshold=positive_threshold
+        )
 
     @classmethod
     def default_options(cls) -> CfgNode:
@@ -88,11 +90,6 @@ class GuidedAnchoring(MaxIoU):
         # Predicted anchors with an IoU from this one on are positive.
         node.POSITIVE_THRESHOLD = 0.5
         return node
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        options = cfg.MODEL.LABEL_ASSIGNMENT.GUIDEDANCHORING
-        return {"iou_thresholds": (options.NEGATIVE_THRESHOLD, options.POSITIVE_THRESHOLD)}
 
     def losses(
         self, predictions: Predictions, grid: Grid, gt: GroundTruth
@@ -128,7 +125,7 @@ class GuidedAnchoring(MaxIoU):
         """The pairs whose anchors, (N, R, 4), reach the lower threshold."""
         if len(gt.boxes) == 0:
             return
-        low = self.iou_thresholds[0]
+        low = self.negative_threshold
         areas = (anchors[..., 2:] - anchors[..., :2]).prod(dim=-1)
         # An anchor of another size than all objects reaches no threshold.
         wanted = (low * areas <= gt.areas.amax()) & (areas >= low * gt.areas.amin())

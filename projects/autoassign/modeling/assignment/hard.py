@@ -87,17 +87,17 @@ class HardAssignment(LabelAssignment):
     Sums in denominators are means over workers.
 
     Attributes:
-        class_loss: a name in :data:`CLASS_LOSSES`.
+        cls_loss: a name in :data:`CLASS_LOSSES`.
         box_loss: a name in :data:`BOX_LOSSES`.
-        class_loss_weight: factor of ``loss_cls``.
+        cls_loss_weight: factor of ``loss_cls``.
         box_loss_weight: factor of ``loss_box``.
         min_box_weight: least denominator of ``loss_box``.
         eps: added to the denominators.
     """
 
-    class_loss: str = "focal"
+    cls_loss: str = "focal"
     box_loss: str = "giou"
-    class_loss_weight: float = 1.0
+    cls_loss_weight: float = 1.0
     box_loss_weight: float = 1.0
     min_box_weight: ClassVar[float] = 1.0
     eps: ClassVar[float] = 0.0
@@ -128,7 +128,7 @@ class HardAssignment(LabelAssignment):
         sums = torch.stack((weights.new_full((), len(weights)), targets.sum(), weights.sum()))
         num_positives, target_sum, weight_sum = mean_over_workers(sums)
 
-        class_error = CLASS_LOSSES[self.class_loss](
+        class_error = CLASS_LOSSES[self.cls_loss](
             predictions.cls_logits,
             predictions.obj_logits,
             predictions.logit_index(gt, positives),
@@ -140,7 +140,7 @@ class HardAssignment(LabelAssignment):
         )
         box_error = (weights * box_error).sum()
         losses = {
-            "loss_cls": self.class_loss_weight
+            "loss_cls": self.cls_loss_weight
             * (class_error / self.class_denominator(target_sum, predictions.ltrb[..., 0].numel())),
             "loss_box": self.box_loss_weight
             * (box_error / (weight_sum.clamp(min=self.min_box_weight) + self.eps)),

@@ -73,6 +73,12 @@ class LabelAssignment(nn.Module, ABC):
         """What values the options of :meth:`default_options` may have."""
         return {}
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Arguments of the constructor: the options, with their names in lower case."""
+        options = cfg.MODEL.LABEL_ASSIGNMENT[cls.__name__.upper()]
+        return {name.lower(): value for name, value in options.items()}
+
     def forward(
         self, predictions: Predictions, grid: Grid, gt: GroundTruth
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

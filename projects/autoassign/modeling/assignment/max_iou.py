@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -40,23 +40,20 @@ class MaxIoU(HardAssignment):
     head_options: ClassVar = {"OBJECTNESS": "none", "PRIOR_PROB": 0.01}
 
     @configurable
-    def __init__(self, *, iou_thresholds: tuple[float, float] = (0.4, 0.5)) -> None:
-        """
-        Args:
-            iou_thresholds: IoU below which a location is background, and from which on it is
-                positive.
+    def __init__(self, *, negative_threshold: float = 0.4, positive_threshold: float = 0.5) -> None:
+        """See :meth:`default_options`.
 
         Raises:
             ValueError: the second threshold is less than the first.
         """
         super().__init__()
-        low, high = iou_thresholds
-        if low > high:
+        if negative_threshold > positive_threshold:
             raise ValueError(
                 f"MODEL.LABEL_ASSIGNMENT.{type(self).__name__.upper()}.NEGATIVE_THRESHOLD is "
-                f"{low}; it must be at most POSITIVE_THRESHOLD, {high}"
+                f"{negative_threshold}; it must be at most POSITIVE_THRESHOLD, {positive_threshold}"
             )
-        self.iou_thresholds = (low, high)
+        self.negative_threshold = negative_threshold
+        self.positive_threshold = positive_threshold
 
     @classmethod
     def default_options(cls) -> CfgNode:
@@ -71,11 +68,6 @@ class MaxIoU(HardAssignment):
     def allowed_options(cls) -> dict[str, Rule]:
         return {"NEGATIVE_THRESHOLD": between(0.01, 1), "POSITIVE_THRESHOLD": between(0.01, 1)}
 
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        options = cfg.MODEL.LABEL_ASSIGNMENT.MAXIOU
-        return {"iou_thresholds": (options.NEGATIVE_THRESHOLD, options.POSITIVE_THRESHOLD)}
-
     def candidates(
         self, predictions: Predictions, grid: Grid, gt: GroundTruth
     ) -> tuple[Pairs, Tensor, Tensor]:
@@ -85,19 +77,20 @@ class MaxIoU(HardAssignment):
         """
         best = anchor_bags(grid, gt, 1)
         best_iou = paired_iou(pair_anchors(best, grid, gt), gt.boxes)
-        pairs, iou = anchors_above(grid, gt, best_iou.clamp(max=self.iou_thresholds[0]).cpu())
+        pairs, iou = anchors_above(grid, gt, best_iou.clamp(max=self.negative_threshold).cpu())
         return pairs, iou, pairs.locations == best.locations.index_select(0, pairs.objects)
 
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
-        low, high = self.iou_thresholds
         pairs, iou, is_best = self.candidates(predictions, grid, gt)
-        winners = select_winners(iou, pairs, grid, gt, where=is_best | (iou >= high))
+        is_positive = is_best | (iou >= self.positive_threshold)
+        winners = select_winners(iou, pairs, grid, gt, where=is_positive)
         greatest = segment_max(iou, pairs.batch_locations, len(gt.counts) * grid.num_locations)
         greatest[pairs.batch_locations[winners]] = 0
+        is_ignored = greatest >= self.negative_threshold
         return Assignment(
             pairs=pairs,
             winners=winners,
-            ignore=_all_classes((greatest >= low).nonzero().squeeze(1), predictions),
+            ignore=_all_classes(is_ignored.nonzero().squeeze(1), predictions),
             maps={"anchor IoU": iou},
         )
 

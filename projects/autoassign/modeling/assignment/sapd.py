@@ -94,17 +94,7 @@ class SAPD(LabelAssignment):
         selection_loss_weight: float = 0.1,
         hard_selection_iters: int = 0,
     ) -> None:
-        """
-        Args:
-            num_levels: of the pyramid.
-            feature_channels: channels of the features of each level.
-            core_scale: side of the core as a share of the box's.
-            center_power: η; 0 for locations of one weight.
-            topk_levels: levels at which an object is learned.
-            selection_loss_weight: factor of the selection network's loss.
-            hard_selection_iters: iterations of the training in which an object is learned at one
-                level with weight 1.
-        """
+        """See :meth:`default_options`; ``HARD_SELECTION_SHARE`` is given in iterations."""
         super().__init__()
         self.core_scale = core_scale
         self.center_power = center_power
@@ -140,15 +130,13 @@ class SAPD(LabelAssignment):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        options = cfg.MODEL.LABEL_ASSIGNMENT.SAPD
+        options = super().from_config(cfg)
+        hard_selection_share = options.pop("hard_selection_share")
         return {
+            **options,
             "num_levels": len(cfg.MODEL.POINT_HEAD.IN_FEATURES),
             "feature_channels": cfg.MODEL.FPN.OUT_CHANNELS,
-            "core_scale": options.CORE_SCALE,
-            "center_power": options.CENTER_POWER,
-            "topk_levels": options.TOPK_LEVELS,
-            "selection_loss_weight": options.SELECTION_LOSS_WEIGHT,
-            "hard_selection_iters": int(options.HARD_SELECTION_SHARE * cfg.SOLVER.MAX_ITER),
+            "hard_selection_iters": int(hard_selection_share * cfg.SOLVER.MAX_ITER),
         }
 
     def losses(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -45,28 +45,19 @@ class SimOTA(HardAssignment):
         center_radius: float = 2.5,
         topk: int = 10,
         iou_cost_weight: float = 3.0,
-        class_loss: str = "quality_focal",
+        cls_loss: str = "quality_focal",
         box_loss: str = "giou",
-        class_loss_weight: float = 1.0,
+        cls_loss_weight: float = 1.0,
         box_loss_weight: float = 2.0,
     ) -> None:
-        """
-        Args:
-            center_radius: half the side of an object's center square, in strides.
-            topk: how many of the greatest IoUs are added up to k.
-            iou_cost_weight: factor of -log IoU in the cost.
-            class_loss: "bce" or "quality_focal".
-            box_loss: "giou" (1 - GIoU), "iou_square" (1 - IoU²) or "iou_log" (-log IoU).
-            class_loss_weight: factor of the class loss.
-            box_loss_weight: factor of the box loss.
-        """
+        """See :meth:`default_options`."""
         super().__init__()
         self.center_radius = center_radius
         self.topk = topk
         self.iou_cost_weight = iou_cost_weight
-        self.class_loss = class_loss
+        self.cls_loss = cls_loss
         self.box_loss = box_loss
-        self.class_loss_weight = class_loss_weight
+        self.cls_loss_weight = cls_loss_weight
         self.box_loss_weight = box_loss_weight
 
     @classmethod
@@ -96,19 +87,6 @@ class SimOTA(HardAssignment):
             "BOX_LOSS": one_of(*BOX_LOSSES),
             "CLS_LOSS_WEIGHT": at_least(0),
             "BOX_LOSS_WEIGHT": at_least(0),
-        }
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        options = cfg.MODEL.LABEL_ASSIGNMENT.SIMOTA
-        return {
-            "center_radius": options.CENTER_RADIUS,
-            "topk": options.TOPK,
-            "iou_cost_weight": options.IOU_COST_WEIGHT,
-            "class_loss": options.CLS_LOSS,
-            "box_loss": options.BOX_LOSS,
-            "class_loss_weight": options.CLS_LOSS_WEIGHT,
-            "box_loss_weight": options.BOX_LOSS_WEIGHT,
         }
 
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -41,7 +41,7 @@ class TAL(HardAssignment):
     """
 
     head_options: ClassVar = {"OBJECTNESS": "none", "PRIOR_PROB": 0.01}
-    class_loss = "quality_focal"
+    cls_loss = "quality_focal"
 
     @configurable
     def __init__(
@@ -50,22 +50,15 @@ class TAL(HardAssignment):
         topk: int = 13,
         alpha: float = 1.0,
         beta: float = 6.0,
-        class_loss_weight: float = 1.0,
+        cls_loss_weight: float = 1.0,
         box_loss_weight: float = 2.0,
     ) -> None:
-        """
-        Args:
-            topk: locations that an object takes at most.
-            alpha: power of the class probability.
-            beta: power of the IoU.
-            class_loss_weight: factor of the class loss.
-            box_loss_weight: factor of the GIoU loss.
-        """
+        """See :meth:`default_options`."""
         super().__init__()
         self.topk = topk
         self.alpha = alpha
         self.beta = beta
-        self.class_loss_weight = class_loss_weight
+        self.cls_loss_weight = cls_loss_weight
         self.box_loss_weight = box_loss_weight
 
     @classmethod
@@ -89,17 +82,6 @@ class TAL(HardAssignment):
             "BETA": above(0),
             "CLS_LOSS_WEIGHT": at_least(0),
             "BOX_LOSS_WEIGHT": at_least(0),
-        }
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        options = cfg.MODEL.LABEL_ASSIGNMENT.TAL
-        return {
-            "topk": options.TOPK,
-            "alpha": options.ALPHA,
-            "beta": options.BETA,
-            "class_loss_weight": options.CLS_LOSS_WEIGHT,
-            "box_loss_weight": options.BOX_LOSS_WEIGHT,
         }
 
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
