@@ -28,6 +28,7 @@ __all__ = [
     "logits_with_objectness",
     "negative_focal_loss",
     "paired_iou",
+    "probability_logits",
     "quality_focal_loss",
 ]
 
@@ -132,10 +133,7 @@ def bce_loss(
 ) -> Tensor:
     """Sum of BCE(p, y) over all locations and classes; arguments of :func:`quality_focal_loss`."""
     logits = _logits_at(cls_logits, obj_logits, index)
-    if obj_logits is None:
-        dense = F.softplus(cls_logits)
-    else:
-        dense = F.softplus(logits_with_objectness(cls_logits, obj_logits[..., None]))
+    dense = F.softplus(probability_logits(cls_logits, obj_logits))
     if ignore is not None:
         dense = dense * _all_but(cls_logits, ignore)
     # BCE(p, y) = BCE(p, 0) - y · logit(p)
@@ -145,9 +143,7 @@ def bce_loss(
 @torch.no_grad()
 def background_cost(cls_logits: Tensor, obj_logits: Tensor | None) -> Tensor:
     """(N, R) sum over the classes of BCE(p, 0): what it costs that a location is background."""
-    logits = cls_logits
-    if obj_logits is not None:
-        logits = logits_with_objectness(cls_logits, obj_logits[..., None])
+    logits = probability_logits(cls_logits, obj_logits)
     # softplus(x) = max(x, 0) - log σ(|x|), several times faster on a CPU than torch's.
     log_sigmoid = logits.abs().sigmoid_().log_()
     return log_sigmoid.neg_().add_(logits.clamp(min=0)).sum(dim=2)
@@ -204,6 +200,13 @@ def logits_with_objectness(cls_logits: Tensor, obj_logits: Tensor) -> Tensor:
     """Logit of σ(cls) · σ(obj), elementwise; differentiable and stable."""
     # p / (1 - p) = 1 / ((1 + e^-obj) e^-cls + e^-obj)
     return -torch.logaddexp(F.softplus(-obj_logits) - cls_logits, -obj_logits)
+
+
+def probability_logits(cls_logits: Tensor, obj_logits: Tensor | None) -> Tensor:
+    """(N, R, K) logits of p; differentiable."""
+    if obj_logits is None:
+        return cls_logits
+    return logits_with_objectness(cls_logits, obj_logits[..., None])
 
 
 def _logits_at(cls_logits: Tensor, obj_logits: Tensor | None, index: Tensor) -> Tensor:

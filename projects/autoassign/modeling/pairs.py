@@ -114,15 +114,9 @@ def inside_pair_chunks(
 ) -> list[tuple[slice, Pairs]]:
     """The pairs of :func:`inside_pairs`, some consecutive objects at a time.
 
-    The rectangles are computed on the device of the boxes, the pairs on that of the grid: with
-    boxes on the host no GPU is waited for.
-
-    Args:
-        boxes: see :func:`inside_pairs`, as for the arguments not mentioned here.
-        image_index: (M,).
-        grid: the locations.
-        fallback: as above.
-        max_pairs: of a chunk; an object with more is a chunk of its own.
+    An object with more than ``max_pairs`` is a chunk of its own. The rectangles are computed on
+    the device of the boxes, the pairs on that of the grid: with boxes on the host no GPU is
+    waited for.
 
     Returns:
         The objects of each chunk and their pairs; at least one chunk.
@@ -132,7 +126,7 @@ def inside_pair_chunks(
     is_fallback = is_fallback.to(grid.device, non_blocking=True)
     chunks = []
     for part in _slices(num_pairs, max_pairs):
-        pairs = _expand_rectangles(
+        objects, locations = _expand_rectangles(
             corner[part],
             columns[part],
             rows[part],
@@ -140,9 +134,9 @@ def inside_pair_chunks(
             sum(num_rows[part]),
             sum(num_pairs[part]),
         )
-        objects = pairs[0] + part.start
+        objects += part.start
         shift = image_index.index_select(0, objects) * grid.num_locations
-        chunks.append((part, Pairs(objects, pairs[1], pairs[1] + shift, is_fallback)))
+        chunks.append((part, Pairs(objects, locations, locations + shift, is_fallback)))
     return chunks
 
 
@@ -241,11 +235,6 @@ def _rectangles(
 ) -> tuple[Tensor, Tensor, list[int], list[int]]:
     """The rectangle of cells that each object is paired with on each level.
 
-    Args:
-        boxes: (M, 4) or (M, L, 4).
-        grid: the locations.
-        fallback: see :func:`inside_pairs`.
-
     Returns:
         (3, M, L) location of the first cell, numbers of columns and of rows; (M,) whether it is a
         fallback; the numbers of rows and of cells of each object.
@@ -272,13 +261,8 @@ def _expand_rectangles(
 ) -> tuple[Tensor, Tensor]:
     """(P,) objects and locations of all cells of one rectangle for each object and level.
 
-    Args:
-        corner: (m, L) location of each rectangle's first cell.
-        columns: (m, L) its number of columns.
-        rows: (m, L) its number of rows.
-        width: (L,) columns of each level.
-        num_rows: of all rectangles.
-        num_pairs: P.
+    ``corner``, ``columns`` and ``rows``, each (m, L), are as :func:`_rectangles` returns them,
+    ``num_rows`` and ``num_pairs`` are sums; ``width`` has the (L,) columns of the levels.
     """
     num_levels = len(width)
     # One run of consecutive locations per row of each rectangle.

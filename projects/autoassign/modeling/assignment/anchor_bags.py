@@ -26,16 +26,12 @@ _IOU_MARGIN = 1e-4
 
 @torch.no_grad()
 def anchor_bags(grid: Grid, gt: GroundTruth, size: int) -> Pairs:
-    """The anchors of the greatest IoU with each object, of equal IoUs the nearer to its center.
+    """The ``size`` anchors of the greatest IoU with each object; all, if the image has fewer.
 
-    An anchor is the square of 8 strides around a location. The anchors nearest to the object
-    give a bound for the IoUs in the bag. The anchors at or above the bound lie in one rectangle
-    of each level, which is found by arithmetic; only these are compared.
-
-    Args:
-        grid: the locations of an image.
-        gt: the objects.
-        size: number of anchors in a bag; all anchors of the image, if it has fewer.
+    Of equal IoUs the nearer to the object's center comes first. An anchor is the square of 8
+    strides around a location. The anchors nearest to the object give a bound for the IoUs in the
+    bag. The anchors at or above the bound lie in one rectangle of each level, which is found by
+    arithmetic; only these are compared.
     """
     pairs, iou = anchors_above(grid, gt, _least_iou(gt.host_boxes, grid, size))
     is_in_bag = segment_topk(iou, pairs.objects, size, ties=nearest_first(pairs, grid, gt))
@@ -44,15 +40,9 @@ def anchor_bags(grid: Grid, gt: GroundTruth, size: int) -> Pairs:
 
 @torch.no_grad()
 def anchors_above(grid: Grid, gt: GroundTruth, bound: Tensor) -> tuple[Pairs, Tensor]:
-    """Pairs of objects and anchors that hold all of an IoU at or above a bound, and few others.
+    """P pairs of objects and anchors with their (P,) IoUs, among them all at or above a bound.
 
-    Args:
-        grid: the locations of an image.
-        gt: the objects.
-        bound: (M,) least IoU of each object, on the host; all anchors of the image where it is 0.
-
-    Returns:
-        P pairs, and (P,) IoUs of the anchors with the objects.
+    The (M,) bounds of the objects are on the host; where one is 0, all anchors are paired.
     """
     boxes = _rectangles_above(gt.host_boxes, grid, bound)
     pairs = inside_pairs(boxes, gt.image_index, grid, fallback=False)

@@ -230,16 +230,9 @@ class AutoAssign(LabelAssignment):
     ) -> Tensor | None:
         """(N, R, K) w⁻ of Eq. 11: 1, but less where the predicted box fits an object of the class.
 
-        Of several objects of one class around a location the least weight counts.
-
-        Args:
-            predictions: of the batch.
-            grid: the locations of an image.
-            gt: the objects.
-            chunks: all pairs inside boxes, those of an object in one chunk.
-
-        Returns:
-            None, for 1 everywhere, where negative weighting is off.
+        Of several objects of one class around a location the least weight counts. ``chunks`` are
+        all pairs inside boxes, those of an object in one chunk. None, for 1 everywhere, where
+        negative weighting is off.
         """
         if not self.negative_weighting:
             return None
@@ -290,9 +283,9 @@ class AutoAssign(LabelAssignment):
         }
         if self.learns_prior:
             statistics |= {
-                "mu_min": self.mu.min().detach(),
-                "mu_max": self.mu.max().detach(),
-                "sigma_min": self.sigma.min().detach(),
-                "sigma_max": self.sigma.max().detach(),
+                "mu_min": self.mu.min(),
+                "mu_max": self.mu.max(),
+                "sigma_min": self.sigma.min(),
+                "sigma_max": self.sigma.max(),
             }
         return statistics

@@ -103,28 +103,16 @@ class PairTerms(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sum of -log Σ w⁺P, and (M,) ΣG and greatest w⁺ of each object.
 
-        Args:
-            ctx: of autograd.
-            weigh: :meth:`AutoAssign.weigh`.
-            chunks: objects and their pairs.
-            grid: the locations of an image.
-            gt: the objects.
-            cls_logits: (N, R, K).
-            obj_logits: (N, R), or None.
-            ltrb: (N, R, 4) in pixels.
-            mu: (M, 2) of each object's class, in strides.
-            sigma: likewise.
+        ``weigh`` is :meth:`AutoAssign.weigh`; the logits and ``ltrb`` are those of
+        :class:`Predictions`, ``mu`` and ``sigma`` the (M, 2) of each object's class.
         """
         predictions = Predictions(cls_logits=cls_logits, ltrb=ltrb, obj_logits=obj_logits)
         grad_cls = torch.zeros_like(cls_logits.transpose(1, 2)).flatten()
         grad_obj = None if obj_logits is None else torch.zeros_like(obj_logits).flatten()
         grad_ltrb = torch.zeros_like(ltrb).flatten(0, 1)
         grad_priors = mu.new_zeros(2, 2, *mu.shape)  # of the positive loss and ΣG; to μ and σ
-        positive, center_sum, greatest = (
-            mu.new_zeros(()),
-            mu.new_zeros(len(mu)),
-            mu.new_zeros(len(mu)),
-        )
+        positive, center_sum = mu.new_zeros(()), mu.new_zeros(len(mu))
+        greatest = torch.zeros_like(center_sum)
         for objects, pairs in chunks:
             values = gather(predictions, gt, objects, pairs, mu, sigma)
             segments, num_objects = pairs.objects - objects.start, objects.stop - objects.start

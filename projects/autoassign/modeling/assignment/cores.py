@@ -29,11 +29,6 @@ def core_pairs(grid: Grid, gt: GroundTruth, scale: float) -> tuple[Pairs, Tensor
     The core is the box scaled about its center, the cell of a location the square of one stride
     around it.
 
-    Args:
-        grid: the locations of an image.
-        gt: the objects.
-        scale: side of the core as a share of the box's.
-
     Returns:
         P pairs, and (P,) shares of the cells inside the cores, above 0.01.
     """
@@ -82,12 +77,7 @@ def location_losses(
 ) -> Tensor:
     """(P,) focal loss of all classes + -log IoU of each pair, if its location learned its object.
 
-    Args:
-        positives: the P pairs.
-        predictions: of the batch.
-        grid: the locations of an image.
-        gt: the objects.
-        ignored: pairs whose class has no loss at their location.
+    The classes of the ``ignored`` pairs have no loss at their locations.
     """
     places, row = positives.batch_locations.unique(return_inverse=True)
     logits = predictions.location_logits(places)  # (U, K)

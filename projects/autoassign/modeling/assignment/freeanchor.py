@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -34,21 +33,6 @@ _LOCATION_WEIGHT = 0.75
 _MIN_RATIO = 1e-3
 # Least 1 - P.
 _EPS = 1e-12
-
-
-@dataclass(frozen=True)
-class BagWeights:
-    """What FreeAnchor decides about the P pairs of its bags; every tensor is (P,).
-
-    Attributes:
-        pairs: each object with the locations of its bag.
-        log_joint: log P, class probability times location confidence.
-        log_weight: log w, the mean-max weight; w sums to 1 over each bag.
-    """
-
-    pairs: Pairs
-    log_joint: Tensor
-    log_weight: Tensor
 
 
 @LABEL_ASSIGNMENT_REGISTRY.register()
@@ -107,11 +91,8 @@ class FreeAnchor(LabelAssignment):
         self, predictions: Predictions, grid: Grid, gt: GroundTruth
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """``loss_pos``, ``loss_neg``; statistics."""
-        weights = self.bag_weights(predictions, grid, gt)
-        objects = weights.pairs.objects
-        positive = -segment_logsumexp(
-            weights.log_weight + weights.log_joint, objects, len(gt.boxes)
-        )
+        pairs, log_joint, log_weight = self.bag_weights(predictions, grid, gt)
+        positive = -segment_logsumexp(log_weight + log_joint, pairs.objects, len(gt.boxes))
         negative = negative_focal_loss(
             predictions.cls_logits,
             predictions.obj_logits,
@@ -123,16 +104,18 @@ class FreeAnchor(LabelAssignment):
             "loss_pos": self.pos_loss_weight * positive.sum() / divisor,
             "loss_neg": self.neg_loss_weight * negative / (self.bag_size * divisor),
         }
-        greatest = segment_max(weights.log_joint, objects, len(gt.boxes)).exp()
+        greatest = segment_max(log_joint, pairs.objects, len(gt.boxes)).exp()
         statistics = {
             "num_objects": num_objects,
-            "num_pairs": gt.boxes.new_full((), len(objects)),
+            "num_pairs": gt.boxes.new_full((), len(pairs)),
             "mean_greatest_joint_confidence": greatest.sum() / max(1, len(gt.boxes)),
         }
         return losses, statistics
 
-    def bag_weights(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> BagWeights:
-        """Joint confidence and mean-max weight of every pair of the bags, differentiable."""
+    def bag_weights(
+        self, predictions: Predictions, grid: Grid, gt: GroundTruth
+    ) -> tuple[Pairs, Tensor, Tensor]:
+        """The P pairs of the bags, their (P,) log P and (P,) log w; differentiable."""
         pairs = anchor_bags(grid, gt, self.bag_size)
         anchors = pair_anchors(pairs, grid, gt)
         error = F.smooth_l1_loss(
@@ -146,11 +129,7 @@ class FreeAnchor(LabelAssignment):
         # w = 1 / (1 - P), then normalised
         log_weight = -(-torch.expm1(log_joint)).clamp(min=_EPS).log()
         log_total = segment_logsumexp(log_weight, pairs.objects, len(gt.boxes))
-        return BagWeights(
-            pairs=pairs,
-            log_joint=log_joint,
-            log_weight=log_weight - log_total.index_select(0, pairs.objects),
-        )
+        return pairs, log_joint, log_weight - log_total.index_select(0, pairs.objects)
 
     @torch.no_grad()
     def negative_weights(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Tensor:
@@ -173,16 +152,14 @@ class FreeAnchor(LabelAssignment):
     @torch.no_grad()
     def explain(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Explanation:
         """P, w and 1 - P{j, c} of every pair of the bags."""
-        weights = self.bag_weights(predictions, grid, gt)
+        pairs, log_joint, log_weight = self.bag_weights(predictions, grid, gt)
         negative = self.negative_weights(predictions, grid, gt)
         maps = {
-            "joint confidence": weights.log_joint.exp(),
-            "positive weight": weights.log_weight.exp(),
-            "negative weight": class_logits_at(
-                negative, predictions.logit_index(gt, weights.pairs)
-            ),
+            "joint confidence": log_joint.exp(),
+            "positive weight": log_weight.exp(),
+            "negative weight": class_logits_at(negative, predictions.logit_index(gt, pairs)),
         }
-        return Explanation(pairs=weights.pairs, maps=maps, primary="positive weight")
+        return Explanation(pairs=pairs, maps=maps, primary="positive weight")
 
 
 def _deltas(boxes: Tensor, anchors: Tensor) -> Tensor:

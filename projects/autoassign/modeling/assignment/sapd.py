@@ -185,11 +185,8 @@ class SAPD(LabelAssignment):
     ) -> SoftAssignment:
         """Which locations learn which objects, and how much.
 
-        Args:
-            predictions: with boxes that have an area.
-            grid: the locations of an image.
-            gt: the objects.
-            level_logits: (M, L) of the selection network; None for hard selection.
+        The predicted boxes have areas. ``level_logits`` are the (M, L) of the selection network;
+        None for hard selection.
         """
         pairs, _ = core_pairs(grid, gt, self.core_scale)
         ltrb = pair_ltrb(pairs, grid, gt)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..grid import Grid
 from ..ground_truth import GroundTruth
-from ..losses import background_cost, logits_with_objectness, paired_iou
+from ..losses import background_cost, paired_iou, probability_logits
 from ..pairs import Pairs, cross_pairs, inside_mask
 from ..predictions import Predictions, decode
 from .geometry import candidate_pairs, center_distance, nearest_first, pair_ltrb, select_winners
@@ -73,9 +73,7 @@ class CandidateCosts:
     @cached_property
     def least_class_cost(self) -> Tensor:
         """(M,) the least that any location of the object's image costs by its classes."""
-        logits = self.predictions.cls_logits
-        if self.predictions.obj_logits is not None:
-            logits = logits_with_objectness(logits, self.predictions.obj_logits[..., None])
+        logits = probability_logits(self.predictions.cls_logits, self.predictions.obj_logits)
         least = (self.background_cost[..., None] - logits).amin(dim=1)  # (N, K)
         return least[self.gt.image_index, self.gt.classes]
 

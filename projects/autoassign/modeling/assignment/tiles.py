@@ -100,13 +100,7 @@ def object_overlaps(
 
 
 def tile_boxes(boxes: Tensor, wanted: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """(N·T, 64, 4) boxes of each tile and (N·T, 64) which of them are wanted.
-
-    Args:
-        boxes: (N, R, 4) predicted boxes, xyxy in pixels.
-        wanted: (N, R) bool.
-        grid: the locations of an image.
-    """
+    """(N·T, 64, 4) boxes of each tile and (N·T, 64) which are wanted, of (N, R, 4) and (N, R)."""
     tiles = grid.tiles.clamp(min=0)  # (T, 64)
     tile_wanted = wanted[:, tiles] & (grid.tiles >= 0)
     return boxes[:, tiles].flatten(0, 1), tile_wanted.flatten(0, 1)
@@ -115,10 +109,7 @@ def tile_boxes(boxes: Tensor, wanted: Tensor, grid: Grid) -> tuple[Tensor, Tenso
 def touching(tiles: Tensor, tile_wanted: Tensor, gt: GroundTruth) -> Tensor:
     """(N, T, m) whether an object touches the rectangle around the wanted boxes of a tile.
 
-    Args:
-        tiles: (N·T, 64, 4) boxes of the tiles.
-        tile_wanted: (N·T, 64) bool.
-        gt: objects of the batch, at most m of them in an image.
+    The tiles are those of :func:`tile_boxes`; m is the largest number of objects in an image.
     """
     unwanted = ~tile_wanted[..., None]
     low = tiles[..., :2].masked_fill(unwanted, torch.inf).amin(dim=1)  # (N·T, 2)
