@@ -11,12 +11,9 @@ from .checks import Rule, above, at_least, below, between, check_options, inside
 __all__ = ["ALLOWED_VALUES", "check_values"]
 
 
-def _each(rule: Rule, text: str) -> Rule:
-    return Rule(lambda x: len(x) > 0 and all(map(rule.holds, x)), text)
-
-
-def _three(rule: Rule, text: str) -> Rule:
-    return Rule(lambda x: len(x) == 3 and all(map(rule.holds, x)), text)
+def _each(rule: Rule, text: str, number: int | None = None) -> Rule:
+    """Sequences of ``number`` values, by default of one or more, for all of which a rule holds."""
+    return Rule(lambda x: len(x) == (number or len(x) or 1) and all(map(rule.holds, x)), text)
 
 
 _below_1 = below(0, 1)
@@ -31,8 +28,8 @@ def _is_iteration(x: object) -> bool:
 ALLOWED_VALUES = {
     "MODEL.KEYPOINT_ON": one_of(False),
     "MODEL.LOAD_PROPOSALS": one_of(False),
-    "MODEL.PIXEL_MEAN": _three(_finite, "three finite numbers"),
-    "MODEL.PIXEL_STD": _three(above(0), "three numbers greater than 0"),
+    "MODEL.PIXEL_MEAN": _each(_finite, "three finite numbers", 3),
+    "MODEL.PIXEL_STD": _each(above(0), "three numbers greater than 0", 3),
     "MODEL.RESNETS.STEM_OUT_CHANNELS": at_least(1),
     "MODEL.RESNETS.RES2_OUT_CHANNELS": at_least(1),
     "MODEL.FPN.FUSE_TYPE": one_of("sum", "avg"),
@@ -51,9 +48,7 @@ ALLOWED_VALUES = {
     "MODEL.EMA.DECAY": inside(0, 1),
     "INPUT.FORMAT": one_of("BGR", "RGB"),
     "INPUT.CROP.TYPE": one_of("relative_range", "relative", "absolute", "absolute_range"),
-    "INPUT.CROP.SIZE": Rule(
-        lambda x: len(x) == 2 and all(map(above(0).holds, x)), "two numbers greater than 0"
-    ),
+    "INPUT.CROP.SIZE": _each(above(0), "two numbers greater than 0", 2),
     "INPUT.MIN_SIZE_TRAIN": _each(at_least(1), "sizes of at least 1"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": one_of("choice", "range"),
     "INPUT.MAX_SIZE_TRAIN": at_least(1),
@@ -75,9 +70,7 @@ ALLOWED_VALUES = {
     "SOLVER.OPTIMIZER": one_of("SGD", "ADAMW"),
     "SOLVER.ACCUMULATE_STEPS": at_least(1),
     "SOLVER.AMP.DTYPE": one_of("float16", "bfloat16"),
-    "SOLVER.ADAMW_BETAS": Rule(
-        lambda x: len(x) == 2 and all(map(_below_1.holds, x)), "two numbers from 0 to below 1"
-    ),
+    "SOLVER.ADAMW_BETAS": _each(_below_1, "two numbers from 0 to below 1", 2),
     "SOLVER.MOMENTUM": _below_1,
     "SOLVER.BASE_LR": above(0),
     "SOLVER.BASE_LR_END": at_least(0),

@@ -66,7 +66,10 @@ def train_lazily(args: argparse.Namespace) -> dict[str, Any] | None:
     _override(cfg, args.opts)
     if cfg.train.device.startswith("cuda") and not torch.cuda.is_available():
         cfg.train.device, cfg.train.amp.enabled = "cpu", False
-    _prepare_output_dir(cfg.train, args)
+    if args.eval_only:
+        cfg.train.output_dir = os.path.join(cfg.train.output_dir, "evaluation")
+    else:
+        prepare_output_dir(cfg.train.output_dir, resume=args.resume)
     _set_up(cfg, args, config_file)
     if "custom" in cfg:
         _use_custom_dataset(cfg)
@@ -98,13 +101,6 @@ def _override(cfg: DictConfig, opts: Sequence[str]) -> None:
         except (HydraException, KeyError) as error:
             reason = str(error.args[0]).splitlines()[0]
             raise ValueError(f"{key}={value} cannot be set: {reason}") from error
-
-
-def _prepare_output_dir(options: DictConfig, args: argparse.Namespace) -> None:
-    if args.eval_only:
-        options.output_dir = os.path.join(options.output_dir, "evaluation")
-        return
-    prepare_output_dir(options.output_dir, resume=args.resume)
 
 
 def _set_up(cfg: DictConfig, args: argparse.Namespace, config_file: str) -> None:

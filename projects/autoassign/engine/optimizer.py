@@ -21,9 +21,27 @@ NOT_DECAYED_BY_ADAMW = ("scales", "relative_position_bias_table", "absolute_pos_
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
     """The optimizer of ``SOLVER.OPTIMIZER``."""
-    clip = cfg.SOLVER.CLIP_GRADIENTS
-    build = {"SGD": _build_sgd, "ADAMW": _build_adamw}[cfg.SOLVER.OPTIMIZER]
-    optimizer = build(cfg, model)
+    solver = cfg.SOLVER
+    strategy = getattr(model, "label_assignment", None)
+    not_decayed = (*NOT_DECAYED_BY_ADAMW, *getattr(strategy, "no_weight_decay", ()))
+    groups = parameter_groups(
+        model,
+        base_lr=solver.BASE_LR,
+        weight_decay=solver.WEIGHT_DECAY,
+        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+        bias_lr_factor=solver.BIAS_LR_FACTOR,
+        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        bias_rule=solver.BIAS_RULE,
+        not_decayed=not_decayed if solver.OPTIMIZER == "ADAMW" else (),
+    )
+    common: dict[str, Any] = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
+    optimizer: Optimizer
+    if solver.OPTIMIZER == "ADAMW":
+        optimizer = torch.optim.AdamW(groups, betas=tuple(solver.ADAMW_BETAS), **common)
+    else:
+        momentum, nesterov = solver.MOMENTUM, solver.NESTEROV
+        optimizer = torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, **common)
+    clip = solver.CLIP_GRADIENTS
     if clip.ENABLED and clip.CLIP_TYPE == "full_model":
         clip_full_model(optimizer, clip.CLIP_VALUE, clip.NORM_TYPE)
         return optimizer
@@ -39,39 +57,3 @@ def clip_full_model(optimizer: Optimizer, max_norm: float, norm_type: float = 2.
 
     # The hook runs inside step(), after a GradScaler has unscaled the gradients.
     optimizer.register_step_pre_hook(clip)
-
-
-def _build_sgd(cfg: CfgNode, model: nn.Module) -> Optimizer:
-    return torch.optim.SGD(
-        _parameter_groups(cfg, model),
-        lr=cfg.SOLVER.BASE_LR,
-        momentum=cfg.SOLVER.MOMENTUM,
-        nesterov=cfg.SOLVER.NESTEROV,
-        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-    )
-
-
-def _build_adamw(cfg: CfgNode, model: nn.Module) -> Optimizer:
-    strategy = getattr(model, "label_assignment", None)
-    not_decayed = (*NOT_DECAYED_BY_ADAMW, *getattr(strategy, "no_weight_decay", ()))
-    return torch.optim.AdamW(
-        _parameter_groups(cfg, model, not_decayed),
-        lr=cfg.SOLVER.BASE_LR,
-        betas=tuple(cfg.SOLVER.ADAMW_BETAS),
-        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-    )
-
-
-def _parameter_groups(
-    cfg: CfgNode, model: nn.Module, not_decayed: tuple[str, ...] = ()
-) -> list[dict[str, Any]]:
-    return parameter_groups(
-        model,
-        base_lr=cfg.SOLVER.BASE_LR,
-        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-        bias_rule=cfg.SOLVER.BIAS_RULE,
-        not_decayed=not_decayed,
-    )

@@ -130,10 +130,8 @@ class DetectionModule(DenseModule):
             kept_index.append(torch.where(level_scores > 0, index + start * num_classes, 0))
             start = start + length
         # The detections are chosen from no fewer than there are places for.
-        missing = max(0, self.model.max_detections_per_image - topk * len(lengths))
-        return F.pad(torch.cat(kept_scores, 1), (0, missing)), F.pad(
-            torch.cat(kept_index, 1), (0, missing)
-        )
+        padding = (0, max(0, self.model.max_detections_per_image - topk * len(lengths)))
+        return F.pad(torch.cat(kept_scores, 1), padding), F.pad(torch.cat(kept_index, 1), padding)
 
 
 def _locations(feature: Tensor, stride: int, offset: float) -> Tensor:
