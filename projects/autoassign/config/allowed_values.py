@@ -1,4 +1,4 @@
-"""Which values options may have, those of detectron2 that this project uses included."""
+"""Allowed values of the options, including those of detectron2 that this project uses."""
 
 from __future__ import annotations
 

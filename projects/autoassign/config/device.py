@@ -1,4 +1,4 @@
-"""What of a config the machine does not have: CUDA, and float16 off it."""
+"""Fitting a config to a machine without CUDA."""
 
 import torch
 from detectron2.config import CfgNode

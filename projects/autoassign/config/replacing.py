@@ -1,4 +1,4 @@
-"""Files that are replaced at once, when their new content is complete."""
+"""Atomic replacement of files."""
 
 from __future__ import annotations
 

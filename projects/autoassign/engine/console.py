@@ -1,4 +1,4 @@
-"""What a training says on the console; everything else goes to log.txt."""
+"""The console output of a training; everything else goes to log.txt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["ProgressReport", "printing_to_log", "set_up_logging", "show_evaluati
 
 logger = logging.getLogger(__name__)
 
-# Without a terminal, a line so often: after this part of the iterations or this many seconds.
+# Without a terminal, a line is printed after every tenth of the iterations or this many seconds.
 _LINES = 10
 _SECONDS = 300
 # Losses and times are means over so many iterations.

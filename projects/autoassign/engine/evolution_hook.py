@@ -1,4 +1,4 @@
-"""A hook that keeps how a few objects are assigned while the detector learns."""
+"""A hook that records how a few objects are assigned during training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_evolution_options(cfg: CfgNode, model: nn.Module) -> None:
 
 
 class EvolutionRecorder(HookBase):
-    """Keeps the weight maps of a few objects, before training and every so many iterations.
+    """Records the weight maps of a few objects before training and periodically during it.
 
     The objects are the largest of each of the first images of the first test dataset. Their maps
     go to ``OUTPUT_DIR/evolution``, which ``autoassign visualize evolution`` draws. The model in

@@ -32,7 +32,7 @@ MAX_FAILED_STEPS = 3
 def build_train_step(
     cfg: CfgNode, model: nn.Module, data_loader: Iterable[Any], optimizer: Optimizer
 ) -> FiniteTrainer:
-    """What runs an iteration, with mixed precision and accumulation as the config says.
+    """The training step, with mixed precision and accumulation as the config says.
 
     Raises:
         ValueError: ``SOLVER.ACCUMULATE_STEPS`` does not divide the images of each worker.

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from ..config import replacing
 
 __all__ = ["write_int8"]
-
-
-class _Calibration:
-    """What onnxruntime's calibration reads: one batch after the other, then None."""
-
-    def __init__(self, batches: Iterable[np.ndarray]) -> None:
-        self._batches: Iterator[np.ndarray] = iter(batches)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {"images": batch}
 
 
 def write_int8(source: Path, path: Path, batches: Sequence[np.ndarray]) -> None:
@@ -46,6 +36,7 @@ def write_int8(source: Path, path: Path, batches: Sequence[np.ndarray]) -> None:
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise ImportError("onnxruntime is not installed: pip install autoassign[export]") from error
+    inputs = ({"images": batch} for batch in batches)
     with tempfile.TemporaryDirectory() as folder, replacing(path) as unfinished:
         prepared = Path(folder, "prepared.onnx")
         # Symbolic shapes do not get through NMS, and need not.
@@ -53,7 +44,7 @@ def write_int8(source: Path, path: Path, batches: Sequence[np.ndarray]) -> None:
         quantization.quantize_static(
             prepared,
             unfinished,
-            _Calibration(batches),
+            SimpleNamespace(get_next=lambda: next(inputs, None)),  # a CalibrationDataReader
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,

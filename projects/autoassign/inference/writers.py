@@ -1,4 +1,4 @@
-"""What predictions are written to, so that an interrupted run leaves what it has done."""
+"""Output files of predictions, which are complete after every write."""
 
 from __future__ import annotations
 

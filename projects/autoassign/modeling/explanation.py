@@ -96,7 +96,7 @@ def explain_image(
     input_format: str = "BGR",
     label_assignment: LabelAssignment | None = None,
 ) -> ImageExplanation:
-    """Ask a label assignment about the objects of one image.
+    """Explain how the objects of one image are assigned.
 
     The numbers are those of ``label_assignment.explain``, which the losses are made of. The
     network runs as in evaluation; the model is left as it was, in training mode or not.
@@ -108,7 +108,7 @@ def explain_image(
         objects: indices of the instances whose maps are returned; None for all. All of them
             take part in the assignment.
         input_format: order of the image's channels, ``INPUT.FORMAT``.
-        label_assignment: the one to ask, about the model's predictions; None for the model's own.
+        label_assignment: applied to the model's predictions; None for the model's own.
 
     Raises:
         ValueError: there is no such object, an object's class is not one of the model's, or a map
@@ -209,7 +209,7 @@ def rgb_image(image: Tensor, input_format: str) -> np.ndarray:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; then every module has its own mode again."""
+    """Put a model into evaluation mode; on exit, every module gets its previous mode back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

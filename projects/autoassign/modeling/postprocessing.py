@@ -81,7 +81,7 @@ def _split_by_level(
 
 
 def _best_of_level(scores: Tensor, index: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """So many of the greatest scores and their indices; all, as they are, if they are fewer."""
+    """The ``number`` greatest scores and their indices; all, in their order, if they are fewer."""
     if len(scores) <= number:
         return scores, index
     best, order = scores.topk(number)

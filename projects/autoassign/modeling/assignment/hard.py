@@ -27,7 +27,14 @@ from .geometry import centerness, pair_ltrb
 from .interface import Explanation, LabelAssignment
 from .workers import mean_over_workers
 
-__all__ = ["BOX_LOSSES", "CENTERNESS", "CLASS_LOSSES", "Assignment", "HardAssignment"]
+__all__ = [
+    "BOX_LOSSES",
+    "CENTERNESS",
+    "CLASS_LOSSES",
+    "Assignment",
+    "HardAssignment",
+    "positive_statistics",
+]
 
 # The head output of strategies that learn center-ness.
 CENTERNESS = ExtraOutput("ctr")
@@ -150,7 +157,7 @@ class HardAssignment(LabelAssignment):
             logits = logits.index_select(0, positives.batch_locations)
             error = F.binary_cross_entropy_with_logits(logits, weights, reduction="sum")
             losses["loss_centerness"] = error / num_positives.clamp(min=1)
-        statistics = self._statistics(assignment, positives, gt)
+        statistics = positive_statistics(assignment.pairs, positives, gt)
         return losses, {**statistics, **assignment.statistics}
 
     def scores(self, predictions: Predictions) -> Tensor:
@@ -190,15 +197,14 @@ class HardAssignment(LabelAssignment):
             return assignment, targets, centerness(pair_ltrb(positives, grid, gt))
         return assignment, targets, labels
 
-    @torch.no_grad()
-    def _statistics(
-        self, assignment: Assignment, positives: Pairs, gt: GroundTruth
-    ) -> dict[str, Tensor]:
-        is_learned = torch.zeros(len(gt.boxes), dtype=torch.bool, device=gt.boxes.device)
-        is_learned[positives.objects] = True
-        return {
-            "num_objects": gt.objects_per_image.sum(),
-            "num_pairs": gt.boxes.new_full((), len(assignment.pairs)),
-            "num_positives": gt.boxes.new_full((), len(positives)),
-            "num_objects_without_positive": (~is_learned).sum(),
-        }
+
+def positive_statistics(pairs: Pairs, positives: Pairs, gt: GroundTruth) -> dict[str, Tensor]:
+    """Scalars for the log, of the pairs that were considered and of those that are learned."""
+    is_learned = torch.zeros(len(gt.boxes), dtype=torch.bool, device=gt.boxes.device)
+    is_learned[positives.objects] = True
+    return {
+        "num_objects": gt.objects_per_image.sum(),
+        "num_pairs": gt.boxes.new_full((), len(pairs)),
+        "num_positives": gt.boxes.new_full((), len(positives)),
+        "num_objects_without_positive": (~is_learned).sum(),
+    }

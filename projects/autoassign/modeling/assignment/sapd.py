@@ -18,6 +18,7 @@ from ..pairs import Pairs
 from ..predictions import Predictions
 from .cores import core_pairs, level_losses, location_losses, with_least_distances
 from .geometry import centerness, pair_levels, pair_ltrb, select_winners
+from .hard import positive_statistics
 from .interface import Explanation, LabelAssignment
 from .level_selection import LevelSelection
 from .workers import mean_over_workers
@@ -163,14 +164,9 @@ class SAPD(LabelAssignment):
             "loss_box": (weights * box_error).sum() / weight_sum,
             "loss_selection": self.selection_loss_weight * selection_error / num_learnable,
         }
-        is_learned = torch.zeros_like(is_learnable)
-        is_learned[positives.objects] = True
         is_selected = level_logits.argmax(dim=1) == soft.best_level
         statistics = {
-            "num_objects": gt.objects_per_image.sum(),
-            "num_pairs": gt.boxes.new_full((), len(soft.pairs)),
-            "num_positives": gt.boxes.new_full((), len(positives)),
-            "num_objects_without_positive": (~is_learned).sum(),
+            **positive_statistics(soft.pairs, positives, gt),
             "selection_accuracy": is_selected.sum() / is_learnable.sum().clamp(min=1),
         }
         return losses, statistics

@@ -160,7 +160,7 @@ class CandidateCosts:
         return (iou * (1 - _MARGIN)).clamp(min=0)
 
     def _cheapest_outside(self, pairs: Pairs, number: Tensor) -> Pairs:
-        """Of some pairs, object by object, the cheapest outside, so many of each object."""
+        """The cheapest pairs outside among some, ``number`` (M,) of each object."""
         pairs = pairs.select(~self._is_inside(pairs))
         cost, _ = self.cost(pairs)
         ties = nearest_first(pairs, self.grid, self.gt)

@@ -48,7 +48,7 @@ class Overlaps:
         return Pairs.from_indices(self.objects[row], locations, gt.image_index, grid)
 
     def greatest(self, number: int) -> tuple[Tensor, Tensor]:
-        """Row and column of the greatest IoUs of each object, as many of each, row by row."""
+        """Rows and columns of the ``number`` greatest IoUs of each object, row by row."""
         column = self.iou.topk(min(number, self.iou.shape[1]), dim=1).indices
         row = torch.arange(len(column), device=column.device)[:, None].expand_as(column)
         return row.flatten(), column.flatten()
