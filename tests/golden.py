@@ -288,7 +288,8 @@ def compute_sapd(vectors: Vectors, dtype: torch.dtype, device: torch.device) -> 
     """Losses, and gradients of predictions, features and selection network."""
     inputs = Inputs(vectors, dtype, device, offset=0.5, names=("cls_logits", "ltrb", "features"))
     features = inputs.levels("features")
-    assignment = SAPD(num_levels=len(features), feature_channels=features[0].shape[1])
+    channels = features[0].shape[1]
+    assignment = SAPD(num_levels=len(features), feature_channels=channels, hard_selection_iters=0)
     network = assignment.to(device, dtype).selection
     with torch.no_grad():
         for name, parameter in network.named_parameters():

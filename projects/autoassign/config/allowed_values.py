@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 
 from detectron2.config import CfgNode
@@ -13,7 +14,11 @@ __all__ = ["ALLOWED_VALUES", "check_values"]
 
 def _each(rule: Rule, text: str, number: int | None = None) -> Rule:
     """Sequences of ``number`` values, by default of one or more, for all of which a rule holds."""
-    return Rule(lambda x: len(x) == (number or len(x) or 1) and all(map(rule.holds, x)), text)
+
+    def holds(x: Sequence[object]) -> bool:
+        return (len(x) == number if number else len(x) > 0) and all(map(rule.holds, x))
+
+    return Rule(holds, text)
 
 
 _below_1 = below(0, 1)

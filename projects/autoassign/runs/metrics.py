@@ -68,7 +68,8 @@ def read_metrics(path: str | Path) -> Metrics:
         row = _parse(line)
         if row is None:
             # What a resumed run wrote after half a line is whole.
-            row = _parse("{" + line.rpartition("{")[2])
+            _, brace, rest = line.rpartition("{")
+            row = _parse(brace + rest)
         if row is None:
             continue
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -295,6 +296,16 @@ def test_its_recipe_trains_ten_steps(name):
         optimizer.step()
         history.append(loss.item())
     assert min(history[-3:]) < history[0]
+
+
+@every_strategy
+def test_built_without_a_config_it_has_the_options_of_an_empty_one(name):
+    strategy = LABEL_ASSIGNMENT_REGISTRY.get(name)
+    cfg = get_cfg()
+    add_autoassign_config(cfg)
+    parameters = inspect.signature(strategy.__init__).parameters.values()
+    defaults = {x.name: x.default for x in parameters if x.default is not x.empty}
+    assert defaults.items() <= strategy.from_config(cfg).items()
 
 
 @every_strategy

@@ -35,7 +35,9 @@ CHANNELS = 3
 def make_strategy(seed: int = 0, **options: float) -> SAPD:
     """A strategy whose selection network prefers some levels clearly."""
     torch.manual_seed(seed)
-    sapd = SAPD(num_levels=len(STRIDES), feature_channels=CHANNELS, **options).double()
+    sapd = SAPD(
+        num_levels=len(STRIDES), feature_channels=CHANNELS, hard_selection_iters=0, **options
+    ).double()
     for parameter in sapd.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return sapd
@@ -126,9 +128,13 @@ FOUR = make_grid((8, 16, 32, 64), ((1, 1),) * 4, CPU)
 CENTERED = GroundTruth(torch.tensor([[-20.0, -20.0, 20.0, 20.0]]).double(), torch.tensor([0]), (1,))
 
 
-def four_levels(distances: list[float], **options: float) -> tuple[SAPD, Predictions]:
+def four_levels(
+    distances: list[float], hard_selection_iters: int = 0, **options: float
+) -> tuple[SAPD, Predictions]:
     """A selection network that gives the levels 0.4, 0.3, 0.2 and 0.1 for any features."""
-    sapd = SAPD(num_levels=4, feature_channels=1, **options).double()
+    sapd = SAPD(
+        num_levels=4, feature_channels=1, hard_selection_iters=hard_selection_iters, **options
+    ).double()
     with torch.no_grad():
         sapd.selection.level_score.weight.zero_()
         sapd.selection.level_score.bias.copy_(torch.tensor([0.4, 0.3, 0.2, 0.1]).log())

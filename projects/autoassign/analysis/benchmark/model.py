@@ -12,6 +12,8 @@ from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from ...modeling import evaluating
+
 __all__ = ["DenseOutputs", "ModelRow", "count_model"]
 
 _PARTS = ("backbone", "backbone.bottom_up", "head")
@@ -55,7 +57,7 @@ def count_model(detector: nn.Module, image_size: tuple[int, int] = (800, 1344)) 
         detector: a DenseDetector whose ``backbone`` has a ``bottom_up``.
         image_size: height and width in pixels, before the image is padded.
     """
-    network = DenseOutputs(detector).eval()
+    network = DenseOutputs(detector)
     divisor = max(1, network.backbone.size_divisibility)
     padded = [ceil(side / divisor) * divisor for side in image_size]
     image = torch.zeros(1, 3, *padded, device=next(detector.parameters()).device)
@@ -63,7 +65,9 @@ def count_model(detector: nn.Module, image_size: tuple[int, int] = (800, 1344)) 
     analysis.set_op_handle("torchvision::deform_conv2d", _deform_conv_flops)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.tracer_warnings("none")
-    flops = analysis.by_module()
+    # Without gradients, frozen norms are counted wherever they are.
+    with evaluating(network), torch.no_grad():
+        flops = analysis.by_module()
     counts = {name: _parameters(network.get_submodule(name)) for name in _PARTS}
     backbone, bottom_up, head = _PARTS
     return [

@@ -95,7 +95,7 @@ class DSLA(HardAssignment):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        options = cfg.MODEL.LABEL_ASSIGNMENT.DSLA
+        options = cfg.MODEL.LABEL_ASSIGNMENT[cls.__name__.upper()]
         return {
             **center_sampling(options),
             "relaxation": options.RELAXATION if options.INTERVAL_RELAXATION else None,

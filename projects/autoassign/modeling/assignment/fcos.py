@@ -59,7 +59,7 @@ class FCOS(HardAssignment):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return center_sampling(cfg.MODEL.LABEL_ASSIGNMENT.FCOS)
+        return center_sampling(cfg.MODEL.LABEL_ASSIGNMENT[cls.__name__.upper()])
 
     def assign(self, predictions: Predictions, grid: Grid, gt: GroundTruth) -> Assignment:
         ranges = level_ranges(grid.strides)

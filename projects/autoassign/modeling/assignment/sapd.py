@@ -89,11 +89,11 @@ class SAPD(LabelAssignment):
         *,
         num_levels: int,
         feature_channels: int,
+        hard_selection_iters: int,
         core_scale: float = 0.2,
         center_power: float = 1.0,
         topk_levels: int = 3,
         selection_loss_weight: float = 0.1,
-        hard_selection_iters: int = 0,
     ) -> None:
         """See :meth:`default_options`; ``HARD_SELECTION_SHARE`` is given in iterations."""
         super().__init__()
