@@ -52,14 +52,14 @@ def test_a_value_that_is_no_number_is_named(path, value):
     assert value[:80] in str(error.value)
 
 
-def test_the_line_that_a_killed_run_leaves_is_left_out(path):
+def test_the_line_that_a_killed_run_leaves_is_counted(path):
     rows = [{"iteration": 0, "total_loss": 2.0}, {"iteration": 1, "total_loss": float("inf")}]
     whole = write(path, *rows).read_text()
     path.write_text(whole[:-1])  # without its line break the last line is whole
-    assert read_metrics(path).rows == rows
+    assert (read_metrics(path).rows, read_metrics(path).num_truncated) == (rows, 0)
     for end in range(whole.index("\n") + 2, len(whole) - 1):
         path.write_text(whole[:end])
-        assert read_metrics(path).rows == rows[:1]
+        assert (read_metrics(path).rows, read_metrics(path).num_truncated) == (rows[:1], 1)
 
 
 def test_what_a_resumed_run_appended_to_half_a_line_is_read(path):

@@ -87,22 +87,26 @@ class TrainedRun:
         return _find_weights(self.folder)
 
     @property
+    def test_dataset(self) -> str | None:
+        """The dataset whose evaluation counts: the first of DATASETS.TEST."""
+        return self.cfg.DATASETS.TEST[0] if self.cfg.DATASETS.TEST else None
+
+    @property
     def results_file(self) -> Path:
-        """The last detections on the first of DATASETS.TEST; the file need not exist."""
-        names = self.cfg.DATASETS.TEST
-        folder = evaluation_folder(self.folder, names, names[0] if names else "")
+        """The last detections on ``test_dataset``; the file need not exist."""
+        folder = evaluation_folder(self.folder, self.cfg.DATASETS.TEST, self.test_dataset or "")
         return folder / "coco_instances_results.json"
 
     @cached_property
     def metrics(self) -> Metrics:
         """The content of the metrics.json; see :func:`read_metrics`."""
         if self.folder.is_file():
-            return Metrics(rows=[])
+            return Metrics(rows=[], num_truncated=0)
         return read_metrics(self.metrics_file)
 
     @cached_property
     def evaluations(self) -> dict[int, dict[str, float]]:
-        """Iterations done -> metrics on the first test dataset, "AP", "AP50", "AP-cat", ..."""
+        """Iterations done -> metrics on ``test_dataset``, "AP", "AP50", "AP-cat", ..."""
         return self.metrics.evaluations(self.cfg.DATASETS.TEST, self.cfg.SOLVER.MAX_ITER)
 
     def iterations_done(self, row: dict[str, float]) -> int:

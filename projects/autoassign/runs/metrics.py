@@ -19,9 +19,11 @@ class Metrics:
     Attributes:
         rows: one per iteration, ascending. Where the file has an iteration twice, as after
             resuming a run, later values win.
+        num_truncated: lines that are cut off, as a killed run leaves them, and not in ``rows``.
     """
 
     rows: list[dict[str, float]]
+    num_truncated: int
 
     def evaluations(
         self, test_datasets: Sequence[str], max_iter: int
@@ -55,8 +57,6 @@ def iterations_done(row: dict[str, float], max_iter: int) -> int:
 def read_metrics(path: str | Path) -> Metrics:
     """Read detectron2's metrics.json, which has one JSON object per line.
 
-    Lines that are cut off, as a killed run leaves them, are left out.
-
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line is JSON but not an object of numbers with an "iteration", or no line is
@@ -64,9 +64,11 @@ def read_metrics(path: str | Path) -> Metrics:
     """
     lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     rows: dict[int, dict[str, float]] = {}
+    num_truncated = 0
     for number, line in enumerate(lines, start=1):
         row = _parse(line)
         if row is None:
+            num_truncated += 1
             # What a resumed run wrote after half a line is whole.
             _, brace, rest = line.rpartition("{")
             row = _parse(brace + rest)
@@ -77,9 +79,9 @@ def read_metrics(path: str | Path) -> Metrics:
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
         rows.setdefault(row["iteration"], {}).update(row)
-    if lines and not rows:
+    if num_truncated and not rows:
         raise ValueError(f"{path} has no whole line: it is no metrics.json, or it is damaged")
-    return Metrics([rows[iteration] for iteration in sorted(rows)])
+    return Metrics([rows[iteration] for iteration in sorted(rows)], num_truncated)
 
 
 def repair_metrics(path: str | Path) -> None:
