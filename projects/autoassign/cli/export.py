@@ -5,7 +5,7 @@
     autoassign export --weights model.pth --output exported --half TEST.DETECTIONS_PER_IMAGE 20
 
 The files take images of any number and size (one size per batch), as float32 from 0 to 255; they
-normalise and pad. They return detections: boxes in pixels of these images, scores and classes, or
+normalize and pad. They return detections: boxes in pixels of these images, scores and classes, or
 with --no-nms the box and the scores of every location. --int8 adds a smaller file that is faster on
 CPUs; measure what it does to the AP of your detector. exported/detect_onnx.py runs model.onnx
 with NumPy, OpenCV and onnxruntime only.

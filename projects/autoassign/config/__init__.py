@@ -20,6 +20,7 @@ from .messages import first_of
 from .options import flatten_options
 from .registry import LABEL_ASSIGNMENT_REGISTRY, load_strategies
 from .replacing import remove_unfinished, replacing
+from .strategies import strategy_names, strategy_options
 from .yaml_aliases import refuse_nested_aliases
 
 __all__ = [
@@ -50,4 +51,6 @@ __all__ = [
     "remove_unfinished",
     "replacing",
     "set_options",
+    "strategy_names",
+    "strategy_options",
 ]

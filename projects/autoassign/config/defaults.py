@@ -67,7 +67,7 @@ def _add_model_options(model: CN) -> None:
     model.POINT_HEAD.NUM_CLASSES = 80
     # Pyramid levels that make predictions, finest first.
     model.POINT_HEAD.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
-    # Convolutions in each of the two towers, and their normalisation (detectron2's get_norm).
+    # Convolutions in each of the two towers, and their normalization (detectron2's get_norm).
     model.POINT_HEAD.NUM_CONVS = 4
     model.POINT_HEAD.NORM = "GN"
     # Whether the towers' convolutions have biases; whether the last one of each is deformable.

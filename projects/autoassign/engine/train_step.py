@@ -64,7 +64,7 @@ class FiniteTrainer(SimpleTrainer):
     The workers also agree in every step on whether one of them has been asked to stop.
 
     With ``accumulate_steps``, an iteration needs the memory of a part of its batch. Losses and
-    gradients are means over the parts. As with several workers, each part is normalised by its own
+    gradients are means over the parts. As with several workers, each part is normalized by its own
     objects.
 
     Attributes:

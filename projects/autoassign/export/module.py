@@ -17,7 +17,7 @@ Suppression = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
 class DenseModule(nn.Module):
-    """Images to the box and the scores of every location; normalisation and padding included.
+    """Images to the box and the scores of every location; normalization and padding included.
 
     It is in evaluation mode, and so is the model.
     """

@@ -15,7 +15,7 @@ _GOLDEN_RATIO = (5**0.5 - 1) / 2
 def draw_detections(
     image: np.ndarray, instances: Instances, metadata: Metadata, *, min_length: int = 0
 ) -> np.ndarray:
-    """Draw boxes with class and score; a class has the same colour in all images.
+    """Draw boxes with class and score; a class has the same color in all images.
 
     The text has the same size in all small images, so it may hide the objects of a tiny one.
 

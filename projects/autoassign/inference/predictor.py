@@ -27,7 +27,7 @@ class Predictor:
     ``cfg.MODEL.POINT_HEAD.SCORE_THRESH_TEST``. No dataset is needed.
 
     Only images that are padded to the same size share a batch. So an image's detections do not
-    depend on the others: group normalisation sees the padding.
+    depend on the others: group normalization sees the padding.
 
     Attributes:
         model: the detector, in evaluation mode.

@@ -127,7 +127,7 @@ class PointDetector(DenseDetector):
         return self.forward_training(images, features, self.head(features), gt_instances)
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """Normalise, pad and batch the input images; a copy to a GPU is not waited for."""
+        """Normalize, pad and batch the input images; a copy to a GPU is not waited for."""
         images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
         images = super().preprocess_image([{"image": image} for image in images])
         images.tensor = images.tensor.contiguous(memory_format=self.memory_format)

@@ -60,7 +60,7 @@ class PointHead(nn.Module):
             input_shape: channels and stride of the features of each level; equal channels.
             num_classes: K.
             num_convs: convolutions in each tower.
-            norm: normalisation of the towers, a name of :func:`detectron2.layers.get_norm`.
+            norm: normalization of the towers, a name of :func:`detectron2.layers.get_norm`.
             conv_bias: whether the convolutions of the towers have biases.
             deformable_last_conv: make the last convolution of each tower a modulated deformable
                 one (DCNv2).

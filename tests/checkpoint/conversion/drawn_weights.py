@@ -21,6 +21,6 @@ def drawn_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def drawn_input() -> np.ndarray:
-    """(1, 3, H, W) float32, as it is after normalisation."""
+    """(1, 3, H, W) float32, as it is after normalization."""
     rng = np.random.default_rng(0)
     return rng.standard_normal((1, 3, *INPUT_SIZE)).astype("f4")

@@ -17,7 +17,7 @@ def assert_parity(
     Args:
         name: of the source.
         model: the converted detector.
-        image: (1, 3, H, W), normalised.
+        image: (1, 3, H, W), normalized.
         expected: "cls_logits_0" (1, K, H0, W0), "ltrb_0" (1, 4, H0, W0) in pixels and perhaps
             "extra_logits_0" (1, 1, H0, W0), ... for each level.
     """

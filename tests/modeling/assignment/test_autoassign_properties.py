@@ -227,7 +227,7 @@ def test_without_location_weight_the_class_alone_counts():
 
 
 @pytest.mark.parametrize("images", [[[]], [CROWD]], ids=["empty", "objects"])
-def test_normalisers_are_means_over_workers(monkeypatch, images):
+def test_normalizers_are_means_over_workers(monkeypatch, images):
     case = make_case(images)
     alone = run_assignment(case).losses
     reduced = []

@@ -231,7 +231,7 @@ def test_float32_agrees_with_float64():
 
 
 @pytest.mark.parametrize("images", [[[]], [CROWD]], ids=["empty", "objects"])
-def test_normalisers_are_means_over_workers(monkeypatch, images):
+def test_normalizers_are_means_over_workers(monkeypatch, images):
     case = make_case(images)
     alone, _, _ = run(case)
     reduced = []

@@ -99,7 +99,7 @@ def test_losses_by_hand():
 
 
 def test_mean_max_weights_by_hand():
-    # P = 1/2 and 3/4 with exact boxes: w = 2 and 4, normalised 1/3 and 2/3.
+    # P = 1/2 and 3/4 with exact boxes: w = 2 and 4, normalized 1/3 and 2/3.
     grid = make_grid((8,), ((1, 2),), CPU)
     gt = GroundTruth(torch.tensor([[-28.0, -32.0, 36.0, 32.0]]).double(), torch.tensor([0]), (1,))
     ltrb = torch.tensor([[[28.0, 32.0, 36.0, 32.0], [36.0, 32.0, 28.0, 32.0]]]).double()
@@ -157,7 +157,7 @@ def test_improbable_bags_have_a_gradient():
 
 
 @pytest.mark.parametrize("images", [[[]], [CROWD]], ids=["empty", "objects"])
-def test_normalisers_are_means_over_workers(monkeypatch, images):
+def test_normalizers_are_means_over_workers(monkeypatch, images):
     case = make_case(images)
     alone = run(FreeAnchor(), case).losses
     reduced = []

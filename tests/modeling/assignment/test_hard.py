@@ -117,7 +117,7 @@ def test_extreme_logits_and_distances_give_finite_losses(strategy, grid, box_los
 
 @both
 @pytest.mark.parametrize("images", [[[]], [CROWD]], ids=["empty", "objects"])
-def test_normalisers_are_means_over_workers(monkeypatch, strategy, grid, box_loss_weight, images):
+def test_normalizers_are_means_over_workers(monkeypatch, strategy, grid, box_loss_weight, images):
     case = make_case(images)
     alone = run(strategy, case, grid).losses
     reduced = []

@@ -6,7 +6,6 @@ from .loading import measure_loading, time_model
 from .loss import LossCase, LossRow, loss_of, measure_loss
 from .model import DenseOutputs, ModelRow, count_model
 from .steps import StepRow, time_inference, time_training
-from .strategies import strategy_names, strategy_options
 
 __all__ = [
     "DenseOutputs",
@@ -23,8 +22,6 @@ __all__ = [
     "measure_evaluation",
     "measure_loading",
     "measure_loss",
-    "strategy_names",
-    "strategy_options",
     "time_inference",
     "time_model",
     "time_training",

@@ -12,10 +12,9 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from ...config import load_config
+from ...config import load_config, strategy_options
 from ...modeling import GroundTruth, LabelAssignment, Predictions, build_label_assignment, make_grid
 from .inputs import LossInputs, make_loss_inputs
-from .strategies import strategy_options
 
 __all__ = ["LossCase", "LossRow", "loss_of", "measure_loss"]
 

@@ -11,13 +11,13 @@ from detectron2.config import CfgNode
 
 from ...checkpoint import follow_weights
 from ...config import (
-    LABEL_ASSIGNMENT_REGISTRY,
     flatten_options,
     load_config,
     own_options,
     set_options,
+    strategy_names,
+    strategy_options,
 )
-from ..benchmark import strategy_options
 
 __all__ = ["Candidate", "load_candidates"]
 
@@ -106,15 +106,9 @@ def _load(file: str, opts: Sequence[Any]) -> CfgNode:
 
 
 def _strategy_names(strategies: Sequence[str], cfg: CfgNode) -> list[str]:
-    registered = [name for name, _ in LABEL_ASSIGNMENT_REGISTRY]
-    if list(strategies) == ["all"]:
-        return sorted(registered, key=lambda name: name != cfg.MODEL.LABEL_ASSIGNMENT.NAME)
-    for name in strategies:
-        if name not in registered:
-            raise ValueError(
-                f"there is no label assignment {name!r}; it may be one of: {', '.join(registered)}"
-            )
-    return list(strategies)
+    if list(strategies) != ["all"]:
+        return strategy_names(strategies)
+    return sorted(strategy_names(), key=lambda name: name != cfg.MODEL.LABEL_ASSIGNMENT.NAME)
 
 
 def _variant(file: str, strategy: str) -> list[Any]:

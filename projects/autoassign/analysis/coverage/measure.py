@@ -13,9 +13,9 @@ from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.modeling import build_model
 from torch import Tensor
 
+from ...config import strategy_options
 from ...data import BoxTable
 from ...modeling import Explanation, Grid, GroundTruth, PointDetector, Predictions
-from ..benchmark import strategy_options
 
 __all__ = ["SIZES", "Coverage", "TrainingObjects", "build_detectors", "measure_coverage"]
 

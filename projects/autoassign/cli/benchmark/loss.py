@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print a row for every strategy and number of objects."""
-    from ...analysis.benchmark import strategy_names
+    from ...config import strategy_names
 
     strategies = strategy_names(args.strategies)
     baseline = json.loads(args.against.read_text())["rows"] if args.against else []

@@ -49,7 +49,6 @@ def run(args: argparse.Namespace) -> None:
     """Measure the coverage, print its tables, and write them and the figure."""
     from tqdm import tqdm
 
-    from ...analysis.benchmark import strategy_names
     from ...analysis.coverage import (
         TrainingObjects,
         build_detectors,
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         format_coverage,
         measure_coverage,
     )
-    from ...config import check_values, load_config, replacing
+    from ...config import check_values, load_config, replacing, strategy_names
     from ...data import dataset_name, load_table
 
     strategies = strategy_names(args.strategies)

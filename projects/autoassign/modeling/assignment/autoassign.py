@@ -27,7 +27,7 @@ __all__ = ["AutoAssign"]
 
 # τ of Eq. 9.
 _TEMPERATURE = 1 / 3
-# ε of the min-max normalisation of Eq. 11.
+# ε of the min-max normalization of Eq. 11.
 _EPS = 1e-12
 # Least |σ|, in strides: at σ = 0 the prior has no value.
 _MIN_SIGMA = 1e-2
@@ -50,7 +50,7 @@ class AutoAssign(LabelAssignment):
     inside its box is learned at its nearest location.
 
     The weightings can be switched off one by one, for the ablations of the paper (Tables 2 to 4).
-    Disabled weightings are 1 in w⁺ = C·G / ΣC·G, which is still normalised: with center and
+    Disabled weightings are 1 in w⁺ = C·G / ΣC·G, which is still normalized: with center and
     confidence weighting off, w⁺ is 1 / |S| for each of the |S| locations inside a box, and an
     object's loss is -log of its mean P. So the positive loss of an object does not
     depend on its size. The negative loss is divided by ΣG as always: with center weighting off

@@ -42,7 +42,7 @@ class FreeAnchor(LabelAssignment):
     The bag of an object has the 50 anchors (squares of 8 strides) of greatest IoU with it, over
     all levels; of equal IoUs the nearer to the object's center. The positive loss of an object is
     -log Σ w P over its bag, P being class probability times location confidence and w the
-    mean-max weights 1 / (1 - P), normalised: a mean at first, later the maximum. The negative
+    mean-max weights 1 / (1 - P), normalized: a mean at first, later the maximum. The negative
     loss is a focal loss, with each probability multiplied by that of being no match: 1 - P{j, c},
     from how the IoU of the predicted box with an object compares with the object's greatest.
 
@@ -126,7 +126,7 @@ class FreeAnchor(LabelAssignment):
         )
         log_location = -_LOCATION_WEIGHT * error.sum(dim=1)
         log_joint = F.logsigmoid(predictions.pair_logits(gt, pairs)) + log_location
-        # w = 1 / (1 - P), then normalised
+        # w = 1 / (1 - P), then normalized
         log_weight = -(-torch.expm1(log_joint)).clamp(min=_EPS).log()
         log_total = segment_logsumexp(log_weight, pairs.objects, len(gt.boxes))
         return pairs, log_joint, log_weight - log_total.index_select(0, pairs.objects)

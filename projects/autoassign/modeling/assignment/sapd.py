@@ -74,7 +74,7 @@ class SAPD(LabelAssignment):
       objects contain no location.
     * Locations without center-ness weights give the loss of a level; on levels that do not learn
       an object its locations are background.
-    * The probabilities are not normalised over the three levels, and no gradient flows through
+    * The probabilities are not normalized over the three levels, and no gradient flows through
       the weights. The cross-entropy is a mean over the objects, teaches the network from the
       first iteration on, and reaches the features.
     * The sum of weights that losses are divided by is at least 1.

@@ -1,4 +1,4 @@
-"""Normalisers over all workers."""
+"""Normalizers over all workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalisation of pretrained backbones: what of it is trained."""
+"""Normalization of pretrained backbones: what of it is trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["NORMS", "AffineBatchNorm2d", "convert_batch_norms", "norm_layer"]
 
 
 class AffineBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation that trains weight and bias and keeps the statistics it was loaded with.
+    """Batch normalization that trains weight and bias and keeps the statistics it was loaded with.
 
     MMDetection's ``norm_eval=True`` with ``requires_grad=True``.
     """
@@ -41,14 +41,14 @@ NORMS = tuple(_LAYERS)
 
 
 def norm_layer(option: str, norm: str) -> Callable[[int], nn.Module]:
-    """The constructor of a normalisation, to be called with a number of channels.
+    """The constructor of a normalization, to be called with a number of channels.
 
     Args:
         option: the config option that ``norm`` is from, for the message.
         norm: one of ``NORMS``.
 
     Raises:
-        ValueError: there is no such normalisation.
+        ValueError: there is no such normalization.
     """
     check_value(option, norm, one_of(*NORMS))
     return _LAYERS[norm]

@@ -1,11 +1,12 @@
-"""The strategies that are measured, and the head options that each is measured with."""
+"""Label assignments by name, and the head options that each is trained and measured with."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ...config import LABEL_ASSIGNMENT_REGISTRY, load_config, load_strategies
+from .loading import load_config
+from .registry import LABEL_ASSIGNMENT_REGISTRY, load_strategies
 
 __all__ = ["strategy_names", "strategy_options"]
 
@@ -20,7 +21,10 @@ def strategy_names(chosen: Sequence[str] | None = None) -> list[str]:
     registered = [name for name, _ in LABEL_ASSIGNMENT_REGISTRY]
     for name in chosen or ():
         if name not in registered:
-            raise ValueError(f"--strategies: no {name!r} among {', '.join(registered)}")
+            raise ValueError(
+                f"--strategies: there is no label assignment {name!r}; it may be one of: "
+                f"{', '.join(registered)}"
+            )
     return list(chosen or registered)
 
 
@@ -35,5 +39,6 @@ def strategy_options(name: str, fixed: Collection[str] = ()) -> list[Any]:
     options = {"MODEL.LABEL_ASSIGNMENT.NAME": name}
     for key in (key for _, each in LABEL_ASSIGNMENT_REGISTRY for key in each.head_options):
         if f"MODEL.POINT_HEAD.{key}" not in fixed:
-            options[f"MODEL.POINT_HEAD.{key}"] = recommended.get(key, defaults[key])
+            value = recommended[key] if key in recommended else defaults[key]
+            options[f"MODEL.POINT_HEAD.{key}"] = value
     return [x for pair in options.items() for x in pair]
