@@ -42,10 +42,20 @@ def test_mmdetections_autoassign_is_compared_with_autoassign_alone(tmp_path, cap
     assert fcos[-1] == "7"  # the memory
 
 
+def test_rows_of_another_tool_are_refused(tmp_path, capsys):
+    path = tmp_path / "other.json"
+    path.write_text('{"rows": [{"name": "x"}]}')
+    with pytest.raises(SystemExit):
+        main(["benchmark", "loss", "--against", str(path)])
+    assert (
+        f"{path}: not from tools/mmdet_baseline.py: KeyError('objects')" in capsys.readouterr().err
+    )
+
+
 def test_a_strategy_that_is_not_registered_is_named(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["benchmark", "loss", "--strategies", "NoSuch"])
-    assert "no 'NoSuch' among " in capsys.readouterr().err
+    assert "there is no label assignment 'NoSuch'" in capsys.readouterr().err
 
 
 def test_a_measurement_takes_time(capsys):

@@ -222,6 +222,13 @@ def test_only_point_detectors_have_strategies_and_variants(tmp_path):
         load_candidates(files[:1], [], variants=files[1:])
 
 
+def test_options_cannot_choose_the_strategy_of_every_run(tmp_path):
+    with pytest.raises(ValueError, match=r"MODEL\.LABEL_ASSIGNMENT\.NAME is set by --strategies"):
+        load_candidates(
+            [write_config(tmp_path, "a")], ["MODEL.LABEL_ASSIGNMENT.NAME", "FCOS"], ["ATSS", "FSAF"]
+        )
+
+
 def test_wrong_strategies_are_refused(tmp_path):
     files = [write_config(tmp_path, name) for name in "ab"]
     with pytest.raises(ValueError, match="no label assignment 'Nobody'; it may be one of"):

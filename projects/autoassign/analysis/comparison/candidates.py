@@ -25,6 +25,7 @@ __all__ = ["Candidate", "load_candidates"]
 _SHARED_SECTIONS = ("DATASETS", "INPUT", "DATALOADER", "SOLVER", "TEST")
 # Set for every trial.
 _RESERVED = ("OUTPUT_DIR", "SEED")
+_STRATEGY = "MODEL.LABEL_ASSIGNMENT.NAME"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def load_candidates(
     for key in opts[::2]:
         if key in _RESERVED:
             raise ValueError(f"{key} is set for every run (--output, --seeds): leave it out")
+        if strategies and key == _STRATEGY:
+            raise ValueError(f"{key} is set by --strategies: leave it out")
     files = list(config_files)
     if (strategies or variants) and len(files) != 1:
         option = "--strategies" if strategies else "--variants"
@@ -113,7 +116,6 @@ def _strategy_names(strategies: Sequence[str], cfg: CfgNode) -> list[str]:
 
 def _variant(file: str, strategy: str) -> list[Any]:
     """KEY VALUE pairs of a file's own options, after the recipe of another label assignment."""
-    key = "MODEL.LABEL_ASSIGNMENT.NAME"
     own = own_options(file)
     own.pop("OUTPUT_DIR", None)
     shared = [x for x in own if not x.startswith("MODEL.") or x.startswith("MODEL.EMA.")]
@@ -123,7 +125,7 @@ def _variant(file: str, strategy: str) -> list[Any]:
             "may set other options of MODEL only"
         )
     its_strategy = load_config(file).MODEL.LABEL_ASSIGNMENT.NAME
-    has_another = key in set_options(file) and its_strategy != strategy
+    has_another = _STRATEGY in set_options(file) and its_strategy != strategy
     pairs = [x for pair in own.items() for x in pair]
     return [*(strategy_options(its_strategy) if has_another else ()), *pairs]
 

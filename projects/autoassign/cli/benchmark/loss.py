@@ -64,11 +64,10 @@ def run(args: argparse.Namespace) -> None:
     from ...config import strategy_names
 
     strategies = strategy_names(args.strategies)
-    baseline = json.loads(args.against.read_text())["rows"] if args.against else []
-    seconds_of = {r["objects"]: r["forward_seconds"] + r["backward_seconds"] for r in baseline}
+    seconds_of = _read_seconds(args.against) if args.against else {}
     print(
         "strategy      objects  box scale  forward ms  backward ms  x floor  peak MB"
-        + ("  times faster" if baseline else "")
+        + ("  times faster" if seconds_of else "")
     )
     rows = []
     for row in _measure_all(strategies, args):
@@ -76,6 +75,17 @@ def run(args: argparse.Namespace) -> None:
         _print(row, seconds_of.get(row.objects) if row.strategy == "AutoAssign" else None)
     if args.json:
         args.json.write_text(json.dumps({"rows": rows}, indent=2) + "\n")
+
+
+def _read_seconds(path: Path) -> dict[int, float]:
+    """Seconds by the number of objects, from the file that ``tools/mmdet_baseline.py`` writes."""
+    try:
+        rows = json.loads(path.read_text())["rows"]
+        return {row["objects"]: row["forward_seconds"] + row["backward_seconds"] for row in rows}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"--against {path}: not from tools/mmdet_baseline.py: {error!r}"
+        ) from error
 
 
 def _measure_all(strategies: list[str], args: argparse.Namespace) -> Iterator[LossRow]:
