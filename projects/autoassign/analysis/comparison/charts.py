@@ -57,17 +57,20 @@ def draw_ap_curves(
     axis is iterations, or minutes of training.
     """
     lines, bands = _curves(names, results, over_minutes)
+    xlabel = "minutes of training" if over_minutes else "iteration"
     if len(lines) <= _MAX_LINES:
         figure = Figure(figsize=(9, 5), layout="constrained")
         panel = figure.subplots()
         plot_lines(panel, lines, bands=bands)
+        # Not of the figure: the legend would lie on them.
+        panel.set(xlabel=xlabel, ylabel="AP")
         panel.set_ylim(bottom=0)
         if lines:
             figure.legend(loc="outside lower center", ncols=3, frameon=False)
     else:
         figure = _panel_for_each(lines, bands)
-    figure.supxlabel("minutes of training" if over_minutes else "iteration", fontsize="medium")
-    figure.supylabel("AP", fontsize="medium")
+        figure.supxlabel(xlabel, fontsize="medium")
+        figure.supylabel("AP", fontsize="medium")
     save_figure(figure, path)
 
 
