@@ -58,6 +58,18 @@ def test_a_strategy_that_is_not_registered_is_named(capsys):
     assert "there is no label assignment 'NoSuch'" in capsys.readouterr().err
 
 
+def test_a_strategy_that_is_named_twice_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["benchmark", "loss", "--strategies", "FCOS", "FCOS"])
+    assert "--strategies names one twice: FCOS FCOS" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_is_refused_before_measuring(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["benchmark", "loss", "--json", str(tmp_path)])
+    assert f"--json: {tmp_path} is a folder" in capsys.readouterr().err
+
+
 def test_a_measurement_takes_time(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["benchmark", "data", "--config-file", "Base-Small.yaml", "--seconds", "0"])

@@ -12,20 +12,24 @@ __all__ = ["strategy_names", "strategy_options"]
 
 
 def strategy_names(chosen: Sequence[str] | None = None) -> list[str]:
-    """The strategies of ``--strategies``; all registered ones without it.
+    """The strategies of ``--strategies``; all registered ones without it, or for ["all"].
 
     Raises:
-        ValueError: a strategy is not registered.
+        ValueError: a strategy is not registered, or named twice.
     """
     load_strategies()
     registered = [name for name, _ in LABEL_ASSIGNMENT_REGISTRY]
-    for name in chosen or ():
+    if not chosen or list(chosen) == ["all"]:
+        return registered
+    for name in chosen:
         if name not in registered:
             raise ValueError(
                 f"--strategies: there is no label assignment {name!r}; it may be one of: "
-                f"{', '.join(registered)}"
+                f"{', '.join(registered)}; or all, alone"
             )
-    return list(chosen or registered)
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"--strategies names one twice: {' '.join(chosen)}")
+    return list(chosen)
 
 
 def strategy_options(name: str, fixed: Collection[str] = ()) -> list[Any]:

@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Grid", "make_grid"]
+__all__ = ["ANCHOR_SIDE", "TILE_SIZE", "Grid", "make_grid"]
 
 # A tile has 8 × 8 locations of one level.
 _TILE_SIDE = 8
+TILE_SIZE = _TILE_SIDE**2
+# Side of the square anchor that some label assignments see at a location, in strides.
+ANCHOR_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,9 @@ class Grid:
             tile = (y // _TILE_SIDE) * tiles_per_row + x // _TILE_SIDE
             order.append(start + tile.flatten().argsort(stable=True))
         locations = torch.cat(order)
-        filling = -len(locations) % _TILE_SIDE**2
+        filling = -len(locations) % TILE_SIZE
         filler = torch.full((filling,), -1, device=self.device)
-        return torch.cat((locations, filler)).view(-1, _TILE_SIDE**2)
+        return torch.cat((locations, filler)).view(-1, TILE_SIZE)
 
 
 # With all its tensors a grid of 1344 × 800 pixels takes 0.6 MB.

@@ -13,6 +13,7 @@ from detectron2.layers import ShapeSpec, get_norm
 from torch import Tensor, nn
 
 from ..config import check_value, inside, one_of
+from .grid import ANCHOR_SIDE
 from .layers import FeatureAdaption, ModulatedDeformConv
 from .predictions import ExtraOutput, Predictions
 
@@ -22,9 +23,8 @@ _OBJECTNESS = ("none", "implicit", "explicit")
 _BOX_ACTIVATIONS = ("relu", "exp", "anchor")
 # Clamp so that box areas do not overflow float32.
 _MAX_LOG_PIXELS = math.log(1e5)
-# With "anchor": the side of the anchors in strides, what shifts and logarithms of sizes are
-# multiplied by, and the largest such logarithm, as detectron2 and MMDetection have them.
-_ANCHOR_SIDE = 8
+# With "anchor": what shifts and logarithms of sizes are multiplied by, and the largest such
+# logarithm, as detectron2 and MMDetection have them.
 _SHIFT_WEIGHT, _LOG_SIZE_WEIGHT = 0.1, 0.2
 _MAX_LOG_SIZE = math.log(1000 / 16)
 # Names of get_norm whose layers may be shared by all levels.
@@ -169,9 +169,9 @@ class PointHead(nn.Module):
             return scaled.to(at_least_float32).clamp(max=_MAX_LOG_PIXELS).exp()
         if self.box_activation == "anchor":
             shift, log_size = scaled.to(at_least_float32).split(2, dim=1)
-            shift = shift * (_SHIFT_WEIGHT * _ANCHOR_SIDE * stride)
+            shift = shift * (_SHIFT_WEIGHT * ANCHOR_SIDE * stride)
             log_size = (log_size * _LOG_SIZE_WEIGHT).clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE)
-            half_size = log_size.exp() * (_ANCHOR_SIDE * stride / 2)
+            half_size = log_size.exp() * (ANCHOR_SIDE * stride / 2)
             return torch.cat((half_size - shift, half_size + shift), dim=1)
         return F.relu(scaled).to(at_least_float32) * stride
 

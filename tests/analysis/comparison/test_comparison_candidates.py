@@ -235,5 +235,5 @@ def test_wrong_strategies_are_refused(tmp_path):
         load_candidates(files[:1], [], ["Nobody"])
     with pytest.raises(ValueError, match="--strategies needs one --config-file, not 2"):
         load_candidates(files, [], ["FCOS"])
-    with pytest.raises(ValueError, match="are both called FCOS"):
+    with pytest.raises(ValueError, match="names one twice: FCOS FCOS"):
         load_candidates(files[:1], [], ["FCOS", "FCOS"])

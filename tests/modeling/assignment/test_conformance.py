@@ -43,6 +43,7 @@ ORDINARY = [(5.3, 5.1, 50.7, 40.2, 1), (20.9, 10.4, 45.3, 47.6, 1), (8.1, 3.7, 2
 CROWD = [(5.1 * (i % 9), 9.3 * (i // 9), 12.1 + i % 29, 10.7 + i % 23, i % 3) for i in range(40)]
 TINY = [(9.2, 9.1, 1.5, 1.3, 0), (89.3, 57.2, 0.9, 1.1, 2)]
 HUGE = [(-4000.0, -3000.0, 9000.0, 8000.0, 2), (0.4, 0.2, 127.0, 95.0, 1)]
+FLAT = [(30.0, 30.0, 0.0, 0.0, 0), (40.0, 40.0, 0.0, 20.0, 1)]
 
 
 def build(name: str) -> tuple[LabelAssignment, Grid]:
@@ -150,8 +151,8 @@ def test_the_order_of_objects_does_not_matter(name):
 @every_strategy
 @pytest.mark.parametrize(
     "images",
-    [[[]], [[], ORDINARY], [TINY], [HUGE], [TINY + HUGE + ORDINARY, []], [CROWD]],
-    ids=["empty batch", "empty image", "tiny", "huge", "mixed", "crowd"],
+    [[[]], [[], ORDINARY], [TINY], [HUGE], [TINY + HUGE + ORDINARY, []], [CROWD], [FLAT]],
+    ids=["empty batch", "empty image", "tiny", "huge", "mixed", "crowd", "without area"],
 )
 def test_losses_have_the_same_names_and_reach_every_input(name, images):
     losses, gradients, statistics = run(name, images)

@@ -78,7 +78,10 @@ def load_candidates(
         option = "--strategies" if strategies else "--variants"
         raise ValueError(f"{option} needs one --config-file, not {len(files)}")
     if strategies:
-        names = _strategy_names(strategies, load_config(files[0], opts))
+        names = strategy_names(strategies)
+        if list(strategies) == ["all"]:
+            own = load_config(files[0], opts).MODEL.LABEL_ASSIGNMENT.NAME
+            names.sort(key=lambda name: name != own)
         changes = [strategy_options(name) for name in names]
     elif variants:
         names = [Path(file).stem for file in variants]
@@ -106,12 +109,6 @@ def _load(file: str, opts: Sequence[Any]) -> CfgNode:
     cfg = load_config(file, opts)
     follow_weights(cfg, set_options(file, opts))
     return cfg
-
-
-def _strategy_names(strategies: Sequence[str], cfg: CfgNode) -> list[str]:
-    if list(strategies) != ["all"]:
-        return strategy_names(strategies)
-    return sorted(strategy_names(), key=lambda name: name != cfg.MODEL.LABEL_ASSIGNMENT.NAME)
 
 
 def _variant(file: str, strategy: str) -> list[Any]:

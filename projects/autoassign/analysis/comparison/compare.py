@@ -98,7 +98,9 @@ def compare(
                 for i in range(seeds)
                 for x in plan
             ]
-            machine = describe_machine(plan[0].cfg.MODEL.DEVICE, jobs=jobs, num_gpus=num_gpus)
+            machine = describe_machine(
+                plan[0].cfg.MODEL.DEVICE, jobs=min(jobs, len(trials)), num_gpus=num_gpus
+            )
             comparison = _Comparison(plan, trials, output, budget, test_datasets, opts, machine)
             comparison.train(shares, num_gpus)
         except KeyboardInterrupt:

@@ -12,13 +12,12 @@ say how many images it takes a second.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from ..arguments import add_config_argument, add_options_argument, number_type
+from .json_file import add_json_argument, write_json
 
 __all__ = ["add_arguments", "run"]
 
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of each measurement (default 2)",
     )
     parser.add_argument("--step", action="store_true", help="time training steps of the model too")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
+    add_json_argument(parser)
     add_options_argument(parser)
 
 
@@ -71,5 +70,4 @@ def run(args: argparse.Namespace) -> None:
     if step:
         print(f"{'the model takes':16}{step.images_per_second:10.1f}   on {cfg.MODEL.DEVICE}")
         content["step"] = {"device": cfg.MODEL.DEVICE, "torch": torch.__version__, **asdict(step)}
-    if args.json:
-        args.json.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(args.json, content)

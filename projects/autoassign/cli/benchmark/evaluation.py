@@ -9,11 +9,10 @@ differ by more than 1e-12.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
-from pathlib import Path
 
 from ..arguments import number_type
+from .json_file import add_json_argument, write_json
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-images", type=number_type(int, 1), default=1000, metavar="N", help="default 1000"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,6 +34,5 @@ def run(args: argparse.Namespace) -> int:
     print(f"pycocotools        {row.pycocotools_seconds:8.2f} s")
     print(f"FastCOCOEvaluator  {row.fast_seconds:8.2f} s   {ratio:.1f}× faster")
     print("results            " + ("equal" if row.equal else "DIFFERENT"))
-    if args.json:
-        args.json.write_text(json.dumps({**asdict(row), "ratio": ratio}, indent=2) + "\n")
+    write_json(args.json, {**asdict(row), "ratio": ratio})
     return 0 if row.equal else 1

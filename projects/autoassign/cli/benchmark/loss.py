@@ -18,15 +18,18 @@ import multiprocessing
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..arguments import number_type
 from ..imports import import_modules
+from .json_file import add_json_argument, write_json
 
 if TYPE_CHECKING:
     from ...analysis.benchmark import LossRow
 
 __all__ = ["add_arguments", "run"]
+
+_HEADER = "strategy         objects  box scale  forward ms  backward ms  x floor  peak MB"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("MIN", "MAX"),
         help="sides of the objects in pixels (default: 10 120)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
+    add_json_argument(parser)
     parser.add_argument("--against", type=Path, metavar="FILE", help="rows of MMDetection")
 
 
@@ -65,23 +68,21 @@ def run(args: argparse.Namespace) -> None:
 
     strategies = strategy_names(args.strategies)
     seconds_of = _read_seconds(args.against) if args.against else {}
-    print(
-        "strategy      objects  box scale  forward ms  backward ms  x floor  peak MB"
-        + ("  times faster" if seconds_of else "")
-    )
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in _measure_all(strategies, args):
+        if not rows:
+            print(_HEADER + ("  times faster" if seconds_of else ""))
         rows.append(asdict(row))
         _print(row, seconds_of.get(row.objects) if row.strategy == "AutoAssign" else None)
-    if args.json:
-        args.json.write_text(json.dumps({"rows": rows}, indent=2) + "\n")
+    write_json(args.json, {"rows": rows})
 
 
 def _read_seconds(path: Path) -> dict[int, float]:
     """Seconds by the number of objects, from the file that ``tools/mmdet_baseline.py`` writes."""
     try:
         rows = json.loads(path.read_text())["rows"]
-        return {row["objects"]: row["forward_seconds"] + row["backward_seconds"] for row in rows}
+        times = ((x["objects"], x["forward_seconds"], x["backward_seconds"]) for x in rows)
+        return {int(objects): float(forward) + float(back) for objects, forward, back in times}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"--against {path}: not from tools/mmdet_baseline.py: {error!r}"
@@ -103,7 +104,7 @@ def _measure_all(strategies: list[str], args: argparse.Namespace) -> Iterator[Lo
 def _print(row: LossRow, baseline_seconds: float | None) -> None:
     seconds = row.forward_seconds + row.backward_seconds
     line = (
-        f"{row.strategy:12}  {row.objects:7d}  {row.box_scale:9g}"
+        f"{row.strategy:15}  {row.objects:7d}  {row.box_scale:9g}"
         f"  {1e3 * row.forward_seconds:10.1f}  {1e3 * row.backward_seconds:11.1f}"
         f"  {seconds / row.floor_seconds:7.2f}  {row.peak_mb:7.0f}"
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..arguments import add_options_argument, number_type
+from .json_file import add_json_argument, write_json
 
 if TYPE_CHECKING:
     from ...analysis.benchmark import StepRow
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="default 5")
     parser.add_argument("--device", default="", help="default: cuda if available, else cpu")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
+    add_json_argument(parser)
     add_options_argument(parser)
 
 
@@ -92,15 +92,13 @@ def run_benchmark(args: argparse.Namespace, *, training: bool) -> None:
     out_of_memory = [name for name in detectors if name not in {row.name for row in rows}]
     for name in out_of_memory:
         print(f"{name:18}out of memory")
-    if args.json:
-        name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
-        content = {
-            "device": name,
-            "torch": torch.__version__,
-            "rows": [asdict(row) for row in rows],
-            "out_of_memory": out_of_memory,
-        }
-        args.json.write_text(json.dumps(content, indent=2) + "\n")
+    content = {
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "torch": torch.__version__,
+        "rows": [asdict(row) for row in rows],
+        "out_of_memory": out_of_memory,
+    }
+    write_json(args.json, content)
 
 
 def _print(rows: Sequence[StepRow]) -> None:

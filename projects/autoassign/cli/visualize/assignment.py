@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     for record in read_images(args, rows[0].detector, args.box, with_objects=True):
         inputs = {id(x.detector): map_record(x.detector.cfg, record) for x in rows}
         instances = inputs[id(rows[0].detector)]["instances"]
-        chosen = args.objects or _largest(instances)
+        chosen = list(dict.fromkeys(args.objects)) or _largest(instances)
         explanations = [
             explain_image(
                 row.detector.model,
@@ -112,7 +112,7 @@ def _load_rows(args: argparse.Namespace) -> list[_Row]:
     for pair in args.compare:
         config_file, separator, weights = pair.partition("=")
         if not (config_file and separator and weights):
-            raise ValueError(f"--compare takes CONFIG=WEIGHTS or 'all', not {pair!r}")
+            raise ValueError(f"--compare takes CONFIG=WEIGHTS, or 'all' alone, not {pair!r}")
         detectors.append(load_explainable(config_file, weights))
         _check_same_classes(detectors[0], detectors[-1])
     return [_own_row(detector) for detector in detectors]

@@ -75,13 +75,13 @@ def run(args: argparse.Namespace) -> None:
     if not images:
         raise ValueError(f"the dataset {name} has no object that training would learn")
 
+    folder = OutputFolder(args.output)
+    table, figure = folder.new_file("coverage.json"), folder.new_file("coverage.png")
     progress = tqdm(images, desc=f"measuring {name}", leave=False, disable=None, delay=1)
     detectors = build_detectors(cfg, strategies, fixed=args.opts[::2])
     coverages = measure_coverage(detectors, progress)
     title = f"{name}: {len(images)} of {len(loaded.table)} images"
     print(title, format_coverage(coverages), sep="\n\n")
-    folder = OutputFolder(args.output)
-    table, figure = folder.new_file("coverage.json"), folder.new_file("coverage.png")
     content = {"dataset": name, "images": len(images), **coverage_as_dict(coverages)}
     with replacing(table) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2) + "\n")

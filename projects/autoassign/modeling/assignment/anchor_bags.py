@@ -7,11 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from ..grid import Grid
+from ..grid import ANCHOR_SIDE, Grid
 from ..ground_truth import GroundTruth
 from ..losses import paired_iou
 from ..pairs import Pairs, inside_pairs, nearest_indices
-from .geometry import ANCHOR_SIDE, nearest_first, pair_anchors
+from .geometry import nearest_first, pair_anchors
 from .segments import segment_topk
 
 __all__ = ["anchor_bags", "anchors_above"]

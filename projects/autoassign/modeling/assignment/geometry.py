@@ -8,13 +8,12 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from ..grid import Grid
+from ..grid import ANCHOR_SIDE, Grid
 from ..ground_truth import GroundTruth
 from ..pairs import Pairs, inside_pairs
 from .segments import segment_argmax
 
 __all__ = [
-    "ANCHOR_SIDE",
     "MIN_DISTANCE",
     "candidate_pairs",
     "center_distance",
@@ -37,8 +36,6 @@ _MAX_STRIDES = 8
 _UNBOUNDED = 1e8
 # Least denominator of center-ness, in pixels.
 _EPS = 0.01
-# Side of the square anchor of a location, in strides (ATSS).
-ANCHOR_SIDE = 8
 # A positive location of ATSS and TAL is at least this far inside the box, in pixels (MMDetection).
 MIN_DISTANCE = 0.01
 # Rectangles of candidates are this much wider than the exact conditions, in strides, so that

@@ -12,13 +12,13 @@ from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
 from ...config import LABEL_ASSIGNMENT_REGISTRY
-from ..grid import Grid
+from ..grid import ANCHOR_SIDE, Grid
 from ..ground_truth import GroundTruth
 from ..losses import focal_terms, paired_iou
 from ..pairs import Pairs, inside_mask, inside_pairs, nearest_pairs
 from ..predictions import ExtraOutput, Predictions
 from .anchor_bags import anchor_bags
-from .geometry import ANCHOR_SIDE, nearest_first, select_winners
+from .geometry import nearest_first, select_winners
 from .max_iou import MaxIoU
 from .segments import segment_topk
 from .tiles import object_overlaps
@@ -148,7 +148,7 @@ class GuidedAnchoring(MaxIoU):
         sides = _anchor_sides(predictions, grid).flatten(0, 1)
         sides = sides.index_select(0, pairs.batch_locations)
         gt_sides = (gt.boxes[:, 2:] - gt.boxes[:, :2]).index_select(0, pairs.objects)
-        ratio = torch.minimum(sides / gt_sides, gt_sides / sides)
+        ratio = torch.minimum(sides, gt_sides) / torch.maximum(sides, gt_sides)
         loss = F.smooth_l1_loss(
             ratio, torch.ones_like(ratio), beta=_SMOOTH_L1_BETA, reduction="sum"
         )

@@ -246,6 +246,6 @@ def _weighted_focal_loss(
         is_background[..., None].expand_as(predictions.cls_logits),
     )
     positive, negative = focal_terms(predictions.location_logits(positives.batch_locations))
-    is_class = F.one_hot(gt.classes[positives.objects], predictions.num_classes).bool()
-    terms = torch.where(is_class, positive, negative)
-    return (1 - FOCAL_ALPHA) * background + (weights * terms.sum(dim=1)).sum()
+    own = gt.classes.index_select(0, positives.objects)[:, None]
+    terms = negative.sum(dim=1) + (positive.gather(1, own) - negative.gather(1, own)).squeeze(1)
+    return (1 - FOCAL_ALPHA) * background + (weights * terms).sum()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..grid import Grid
+from ..grid import TILE_SIZE, Grid
 from ..ground_truth import GroundTruth
 from ..pairs import Pairs
 
@@ -43,8 +43,8 @@ class Overlaps:
 
     def pairs(self, row: Tensor, column: Tensor, gt: GroundTruth, grid: Grid) -> Pairs:
         """The pairs at these entries of :attr:`iou`, in this order."""
-        tile = self.tiles[row, torch.div(column, 64, rounding_mode="floor")]
-        locations = self.tile_locations[tile, column % 64]
+        tile = self.tiles[row, torch.div(column, TILE_SIZE, rounding_mode="floor")]
+        locations = self.tile_locations[tile, column % TILE_SIZE]
         return Pairs.from_indices(self.objects[row], locations, gt.image_index, grid)
 
     def greatest(self, number: int) -> tuple[Tensor, Tensor]:
@@ -84,8 +84,8 @@ def object_overlaps(
     touched = touched[gt.image_index, gt.place_in_image]  # (M, T)
 
     # One more tile of empty boxes fills up the rows.
-    tiles = tiles.masked_fill(~tile_wanted[..., None], 0).view(len(boxes), -1, 64, 4)
-    tiles = torch.cat((tiles, tiles.new_zeros(len(boxes), 1, 64, 4)), dim=1)
+    tiles = tiles.masked_fill(~tile_wanted[..., None], 0).view(len(boxes), -1, TILE_SIZE, 4)
+    tiles = torch.cat((tiles, tiles.new_zeros(len(boxes), 1, TILE_SIZE, 4)), dim=1)
     sides = tuple(side.contiguous() for side in tiles.flatten(0, 1).unbind(dim=-1))
     locations = torch.cat((grid.tiles.clamp(min=0), torch.zeros_like(grid.tiles[:1])))
     for rows, tile in chunks(touched[objects], fill=len(grid.tiles)):
@@ -151,7 +151,7 @@ def chunks(mask: Tensor, fill: int) -> Iterator[tuple[Tensor, Tensor]]:
     packed[row, nth - (counts.cumsum(0) - counts)[row]] = entry % mask.shape[1]
     start = 0
     while start < len(remaining) and remaining[start] > 0:
-        size = max(1, at_once // (64 * remaining[start]))
+        size = max(1, at_once // (TILE_SIZE * remaining[start]))
         rows = order[start : start + size]
         yield rows, packed[rows, : remaining[start]]
         start += size
