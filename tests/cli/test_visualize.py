@@ -174,8 +174,8 @@ def test_control_c_ends_without_a_traceback(monkeypatch, autoassign, capsys):
         (["assignment", "--image", "a.png", "--box", "1,2,3,4,cow"], "no class 'cow'"),
         (["assignment", "--image", "a.png", "--box", "1,2,3,4,ring"], "a.png"),
         (["assignment", "--compare", "x.yaml"], "CONFIG=WEIGHTS"),
-        (["assignment", "--compare", "x.yaml="], "CONFIG=WEIGHTS or 'all', not 'x.yaml='"),
-        (["assignment", "--compare", "=x.pth"], "CONFIG=WEIGHTS or 'all', not '=x.pth'"),
+        (["assignment", "--compare", "x.yaml="], "CONFIG=WEIGHTS, or 'all' alone, not 'x.yaml='"),
+        (["assignment", "--compare", "=x.pth"], "CONFIG=WEIGHTS, or 'all' alone, not '=x.pth'"),
         (["assignment", "--compare", "x.yaml"], "autoassign visualize assignment: error: --comp"),
         (["assignment", "--dataset", "coco_2017_val"], "the dataset coco_2017_val cannot be read"),
         (["objectness", "--class", "6"], "no class '6'"),
@@ -270,4 +270,4 @@ def test_coverage_reads_no_image(tmp_path, shapes, capsys):
     assert names == ["coverage.json", "coverage.png"]
     assert "shapes_train: 1 of 2 images" in capsys.readouterr().out
     message = refusal(capsys, "coverage", *options, "--strategies", "Best")
-    assert "no 'Best' among" in message
+    assert "no label assignment 'Best'" in message

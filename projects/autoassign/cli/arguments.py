@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -132,8 +131,6 @@ def number_type(
     def parse(text: str) -> float:
         try:
             value = convert(text)
-            if not math.isfinite(value):
-                raise ValueError
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {kind}") from None
         if not at_least <= value <= at_most:

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     for record in read_images(args, rows[0].detector, args.box, with_objects=True):
         inputs = {id(x.detector): map_record(x.detector.cfg, record) for x in rows}
         instances = inputs[id(rows[0].detector)]["instances"]
-        chosen = list(dict.fromkeys(args.objects)) or _largest(instances)
+        chosen = args.objects or _largest(instances)
         explanations = [
             explain_image(
                 row.detector.model,
