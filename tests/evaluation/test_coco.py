@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, coco_evaluation
 from detectron2.structures import Boxes, BoxMode, Instances
 
+from autoassign.engine.launch import leave_process_group
 from autoassign.evaluation import FastCOCOEvaluator
 
 NUM_CLASSES = 5
@@ -298,7 +299,7 @@ def _evaluate_on_worker(rank: int, folder: str, json_file: str, seed: int) -> No
     part = pairs[:half] if rank == 0 else pairs[half:]
     results = run(FastCOCOEvaluator("test_coco_worker"), part)
     Path(folder, f"results_{rank}.json").write_text(json.dumps(results))
-    torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 def test_predictions_are_gathered_from_all_workers(register, tmp_path):

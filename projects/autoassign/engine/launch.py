@@ -18,7 +18,7 @@ from detectron2.engine import launch as detectron2_launch
 from detectron2.engine.launch import DEFAULT_TIMEOUT
 from torch.multiprocessing.spawn import ProcessExitedException
 
-__all__ = ["launch"]
+__all__ = ["launch", "leave_process_group"]
 
 
 def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> None:
@@ -32,8 +32,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _join_torchrun()
-        main(args)
-        dist.destroy_process_group()
+        _work(main, args)
         return
     num_gpus = args.num_gpus
     if not torch.cuda.is_available() and num_gpus > 1:
@@ -61,16 +60,31 @@ def start_workers(
     with _signals_left_to_workers():
         try:
             detectron2_launch(
-                main,
+                _work,
                 num_workers,
                 num_machines=args.num_machines,
                 machine_rank=args.machine_rank,
                 dist_url=args.dist_url,
-                args=(args,),
+                args=(main, args),
             )
         except ProcessExitedException as error:
             code = error.exit_code
             raise SystemExit(code if code >= 0 else 128 - code) from error
+
+
+def leave_process_group() -> None:
+    """Destroy the process group at the end of a worker.
+
+    A gloo group that anything refers to until the interpreter's exit may abort the process there
+    (https://github.com/pytorch/pytorch/issues/190489), and detectron2 keeps one for objects.
+    """
+    comm._get_global_gloo_group.cache_clear()
+    dist.destroy_process_group()
+
+
+def _work(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> None:
+    main(args)
+    leave_process_group()
 
 
 @contextmanager
